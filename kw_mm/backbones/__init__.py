@@ -1,0 +1,5 @@
+"""Backbones with kernel warehouses, registered in mmengine's root registry."""
+from .kw_mobilenet_v2 import KWMobileNetV2
+from .kw_resnet import KWResNet
+
+__all__ = ['KWMobileNetV2', 'KWResNet']

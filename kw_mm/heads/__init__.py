@@ -1,0 +1,4 @@
+"""Heads with kernel warehouses."""
+from .kw_linear_cls_head import KWLinearClsHead
+
+__all__ = ['KWLinearClsHead']

@@ -1,0 +1,16 @@
+"""Kernel warehouses in plain PyTorch.
+
+KernelWarehouse: Rethinking the Design of Dynamic Convolution (ICML 2024), https://arxiv.org/abs/2406.07879.
+"""
+from .apply import apply_kernel_warehouse, kw_layers
+from .attention import KernelAttention, ReducedKernelAttention, contrasting_attention
+from .freezing import freeze_warehouses
+from .layers import KWConv2d, KWLayer, KWLinear
+from .partition import Partition, common_cell
+from .warehouse import HasTemperature, Warehouse, Warehouses
+
+__all__ = [
+    'HasTemperature', 'KWConv2d', 'KWLayer', 'KWLinear', 'KernelAttention', 'Partition', 'ReducedKernelAttention',
+    'Warehouse', 'Warehouses', 'apply_kernel_warehouse', 'common_cell', 'contrasting_attention', 'freeze_warehouses',
+    'kw_layers'
+]

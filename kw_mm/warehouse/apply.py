@@ -1,0 +1,158 @@
+"""Put warehouses into any network, given a sharing plan."""
+import difflib
+from fractions import Fraction
+from typing import Dict, List, Sequence, Tuple, Union
+
+import torch
+from torch import nn
+
+from .attention import KernelAttention, Norm, ReducedKernelAttention
+from .budget import Budget, num_cells
+from .initialization import Start, kaiming_cells_, kaiming_kernel, one_to_one
+from .layers import KWConv2d, KWLayer, KWLinear
+from .partition import KernelShape, Partition, common_cell
+from .sharing import Plan, WarehousePlan, read_plan
+from .warehouse import Warehouse, Warehouses
+
+INITS = ('published', 'plain')
+
+
+def apply_kernel_warehouse(module: nn.Module,
+                           plan: Plan,
+                           *,
+                           budget: Budget = 1,
+                           cell_ratio: Tuple[float, float] = (1, 1),
+                           reduction: float = 1 / 16,
+                           nonlocal_basis_ratio: float = 1,
+                           attention_norm: Norm = 'BN1d',
+                           init: str = 'published') -> nn.Module:
+    """Replace the planned layers of a network by KW layers, in place.
+
+    The network gets a child ``warehouses`` (:class:`Warehouses`), which owns all cells and the temperature.
+
+    Args:
+        module: Any network; planned layers are :class:`torch.nn.Conv2d` or :class:`torch.nn.Linear`.
+        plan: ``{warehouse name: [layer names]}``, see :mod:`kw_mm.warehouse.sharing`.
+        budget: b = n / m_t of every warehouse for which the plan says nothing else.
+        cell_ratio: (output, input) share of the common channel divisor that a cell takes.
+        reduction: Hidden units of the attention branches per input channel (at least 16 units).
+        nonlocal_basis_ratio: Below 1, attention to cells of other layers goes through a basis of this relative size.
+        attention_norm: Normalisation in the attention branch: 'BN1d' (published), 'LN', 'SyncBN', 'none' or
+            ``channels -> module``.
+        init: 'published', or 'plain': start cells get the values of the plain kernel that they form at
+            temperature 1 (budget >= 1).
+
+    Returns:
+        nn.Module: The same network.
+
+    Raises:
+        TypeError, ValueError: A plan that does not fit the network, or a bad option; the network is unchanged then.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 1))
+        >>> net = apply_kernel_warehouse(net, {'all': ['0', '2']}, budget=2)
+        >>> net.warehouses.set_temperature(1)
+        >>> net(torch.rand(2, 16, 8, 8)).shape
+        torch.Size([2, 32, 6, 6])
+    """
+    if init not in INITS:
+        raise ValueError(f"init={init!r} is unknown; choose 'published' or 'plain'")
+    if hasattr(module, 'warehouses'):
+        raise ValueError(f'{type(module).__name__} has an attribute `warehouses` already')
+    default = WarehousePlan(budget=budget, cell_ratio=tuple(cell_ratio))
+    attention = dict(reduction=reduction, norm=attention_norm)
+    warehouses, replaced = Warehouses(), {}
+    for name, warehouse_plan in read_plan(plan, default).items():
+        plain = {layer: find_layer(module, layer) for layer in warehouse_plan.layers}
+        warehouses[name], geometry = _build_warehouse(name, warehouse_plan, plain)
+        for (layer, old), (partition, start) in zip(plain.items(), geometry):
+            branch = _build_attention(old, start, warehouses[name].num_cells, nonlocal_basis_ratio, attention)
+            new = _build_layer(old, partition=partition, attention=branch, warehouses=warehouses, warehouse_name=name)
+            _init_cells(new, start, init)
+            replaced[layer] = new
+    for layer, new in replaced.items():
+        _replace(module, layer, new)
+    module.warehouses = warehouses
+    return module
+
+
+def kw_layers(module: nn.Module) -> Dict[str, KWLayer]:
+    """The KW layers of a network by name."""
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, KWLayer)}
+
+
+def find_layer(module: nn.Module, name: str) -> Union[nn.Conv2d, nn.Linear]:
+    """The planned layer of a name.
+
+    Raises:
+        ValueError: No such layer, or one that cannot be a KW layer.
+    """
+    layers = dict(module.named_modules())
+    if name not in layers:
+        usable = [key for key, layer in layers.items() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+        close = difflib.get_close_matches(name, usable, n=3) or usable[:3]
+        raise ValueError(f'the plan names a layer {name!r} that is not in {type(module).__name__}; '
+                         f'there are for example {", ".join(close) or "no layers at all"}')
+    layer = layers[name]
+    if isinstance(layer, nn.ConvTranspose2d) or not isinstance(layer, (nn.Conv2d, nn.Linear)):
+        raise ValueError(f'layer {name!r} is a {type(layer).__name__}; only Conv2d and Linear can draw on a warehouse')
+    if getattr(layer, 'padding_mode', 'zeros') != 'zeros':
+        raise ValueError(f"layer {name!r} has padding_mode={layer.padding_mode!r}; only 'zeros' is supported")
+    return layer
+
+
+def kernel_shape(layer: Union[nn.Conv2d, nn.Linear]) -> KernelShape:
+    """(C_out, C_in / groups, kh, kw) of a plain layer; a linear one counts as a 1x1 convolution."""
+    shape = tuple(layer.weight.shape)
+    return shape if len(shape) == 4 else (*shape, 1, 1)
+
+
+def _build_warehouse(name: str, plan: WarehousePlan,
+                     layers: Dict[str, nn.Module]) -> Tuple[Warehouse, List[Tuple[Partition, Start]]]:
+    shapes = [kernel_shape(layer) for layer in layers.values()]
+    try:
+        cell = common_cell(shapes, plan.cell_ratio)
+    except ValueError as error:
+        raise ValueError(f'warehouse {name!r}: {error}') from None
+    partitions = [Partition(shape, cell) for shape in shapes]
+    mixtures = [partition.num_mixtures for partition in partitions]
+    warehouse = Warehouse(num_cells(plan.budget, sum(mixtures), name), cell)
+    return warehouse, list(zip(partitions, one_to_one(mixtures, Fraction(plan.budget))))
+
+
+def _build_attention(plain: nn.Module, start: Start, cells: int, basis_ratio: float, options: dict) -> KernelAttention:
+    channels = plain.in_channels if isinstance(plain, nn.Conv2d) else plain.in_features
+    if not 0 < basis_ratio <= 1:
+        raise ValueError(f'nonlocal_basis_ratio={basis_ratio!r} is outside (0, 1]; 1 is full attention, '
+                         'the published R50 1/2x has 1/16')
+    if basis_ratio == 1 or start.num_cells == cells:
+        return KernelAttention(channels, start, cells, **options)
+    return ReducedKernelAttention(channels, start, cells, nonlocal_basis_ratio=basis_ratio, **options)
+
+
+def _build_layer(plain: Union[nn.Conv2d, nn.Linear], **options) -> KWLayer:
+    options['bias'] = plain.bias
+    if isinstance(plain, nn.Linear):
+        new = KWLinear(plain.in_features, plain.out_features, **options)
+    else:
+        new = KWConv2d(plain.in_channels, plain.out_channels, plain.kernel_size, plain.stride, plain.padding,
+                       plain.dilation, plain.groups, **options)
+    return new.to(plain.weight).train(plain.training)
+
+
+@torch.no_grad()
+def _init_cells(layer: KWLayer, start: Start, init: str) -> None:
+    own = slice(start.first_cell, start.first_cell + start.num_cells)
+    kaiming_cells_(layer.warehouse.cells[own])
+    if init == 'plain':
+        layer.place_kernel(kaiming_kernel(layer.partition.kernel_shape))
+
+
+def _replace(module: nn.Module, name: str, new: nn.Module) -> None:
+    parent, _, child = name.rpartition('.')
+    setattr(module.get_submodule(parent), child, new)
+
+
+def frozen_names(layers: Dict[str, KWLayer]) -> Sequence[str]:
+    """Names of the KW layers whose own parameters are all frozen."""
+    return [name for name, layer in layers.items() if not any(p.requires_grad for p in layer.parameters())]

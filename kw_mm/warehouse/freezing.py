@@ -1,0 +1,43 @@
+"""What freezing a layer means for the warehouse it shares with layers that still train."""
+from torch import nn
+
+from .apply import frozen_names, kw_layers
+
+MODES = ('none', 'exclusive', 'strict')
+
+
+def check_freeze_mode(mode: str) -> None:
+    """Raises ValueError for an unknown mode."""
+    if mode not in MODES:
+        raise ValueError(f'freeze_warehouses={mode!r} is unknown; choose one of {", ".join(map(repr, MODES))}')
+
+
+def freeze_warehouses(module: nn.Module, mode: str) -> None:
+    """Freeze warehouses after the module's layers have been frozen. May be called again and again.
+
+    A KW layer counts as frozen when none of its own parameters requires a gradient.
+
+    Args:
+        module: A network with ``warehouses``.
+        mode: 'none' (published): every warehouse still trains, so kernels of frozen layers move.
+            'exclusive': warehouses that serve only frozen layers are frozen.
+            'strict': besides, frozen layers mix a detached copy of the cells they share with layers that train; the
+            copy is saved in checkpoints.
+
+    Raises:
+        ValueError: An unknown mode.
+    """
+    check_freeze_mode(mode)
+    if mode == 'none':
+        return
+    layers = kw_layers(module)
+    frozen = set(frozen_names(layers))
+    trained = {layer.warehouse_name for name, layer in layers.items() if name not in frozen}
+    for name, warehouse in module.warehouses.items():
+        if name not in trained:
+            warehouse.requires_grad_(False)
+    if mode == 'strict':
+        for name in frozen:
+            if layers[name].warehouse_name in trained:
+                layers[name].warehouse.keep_frozen_copy()
+                layers[name].uses_frozen_cells = True

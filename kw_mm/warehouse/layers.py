@@ -1,0 +1,137 @@
+"""Layers whose kernel is mixed, for every image anew, from the cells of a warehouse."""
+from typing import Optional, Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from ..dynamic_conv import conv2d_per_image, linear_per_image
+from ..dynamic_conv.per_image import Size
+from .attention import KernelAttention
+from .partition import Partition
+from .warehouse import Warehouse, Warehouses
+
+
+class KWLayer(nn.Module):
+    """What a KW convolution and a KW linear layer have in common.
+
+    Args:
+        partition: How the layer's kernel is cut into cells.
+        attention: The branch that weighs the cells.
+        warehouses: All warehouses of the network. They are held without being registered here, since they belong to
+            the network; the temperature is read from them at every forward.
+        warehouse_name: The one this layer draws on.
+        bias (Parameter, optional): Shape (C_out, ).
+    """
+
+    def __init__(self, partition: Partition, attention: KernelAttention, warehouses: Warehouses, warehouse_name: str,
+                 bias: Optional[nn.Parameter] = None):
+        super().__init__()
+        self.partition = partition
+        self.attention = attention
+        self.register_parameter('bias', bias)
+        self.warehouse_name = warehouse_name
+        self.uses_frozen_cells = False
+        self._shared = (warehouses, )           # a tuple, so that nn.Module does not adopt the warehouses
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The warehouse this layer draws on."""
+        return self._shared[0][self.warehouse_name]
+
+    @property
+    def cells(self) -> Tensor:
+        """Cells this layer mixes, shape (n, cell_out, cell_in, 1, 1)."""
+        return self.warehouse.frozen_cells if self.uses_frozen_cells else self.warehouse.cells
+
+    @property
+    def start_cells(self) -> Tensor:
+        """Start cell of each mixture, shape (m, ); n stands for the zero cell."""
+        return self.attention.beta.argmax(dim=-1)
+
+    def init_weights(self) -> None:
+        """Nothing to do: KW layers are initialised when they are built, and OpenMMLab must leave them so."""
+
+    def kernels(self, pooled: Tensor) -> Tensor:
+        """Assemble one kernel per image.
+
+        Args:
+            pooled (Tensor): Global average of the input, shape (B, C_in).
+
+        Returns:
+            Tensor: Shape (B, C_out, C_in / groups, kh, kw).
+        """
+        cells = self.cells
+        alpha = self.attention(pooled, self._shared[0].temperature)             # (B, m, n)
+        mixtures = alpha.to(cells.dtype).flatten(0, 1) @ cells.flatten(1)       # (B m, cell_out cell_in)
+        return self.partition.to_kernel(mixtures.reshape(*alpha.shape[:2], *cells.shape[1:]))
+
+    def place_kernel(self, kernel: Tensor) -> None:
+        """Put a plain kernel into the start cells: at temperature 1 this layer then equals the plain one.
+
+        Args:
+            kernel (Tensor): Shape (C_out, C_in / groups, kh, kw), or (C_out, C_in) for a linear layer.
+
+        Raises:
+            ValueError: Another shape, or a layer with mixtures that start from the zero cell (budget < 1).
+        """
+        if kernel.numel() != torch.Size(self.partition.kernel_shape).numel() or len(kernel) != self.out_channels:
+            raise ValueError(f'a kernel of shape {tuple(kernel.shape)} does not fit a layer of '
+                             f'shape {self.partition.kernel_shape}')
+        if (self.start_cells == self.warehouse.num_cells).any():
+            raise ValueError('a plain kernel cannot be placed in a warehouse with budget < 1: '
+                             'some of its mixtures have no start cell of their own')
+        values = self.partition.to_cells(kernel.reshape(self.partition.kernel_shape))
+        self.warehouse.write(self.start_cells, values)
+
+    def extra_repr(self) -> str:
+        mixtures, cells = self.partition.num_mixtures, self.warehouse.num_cells
+        return (f'{self.in_channels}, {self.out_channels}, warehouse={self.warehouse_name!r}, '
+                f'mixtures={mixtures}, cells={cells}')
+
+
+class KWConv2d(KWLayer):
+    """Convolution with kernels from a warehouse; otherwise :class:`torch.nn.Conv2d`, which it replaces.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups: As in :class:`torch.nn.Conv2d`.
+        **kwargs: As in :class:`KWLayer`.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1,
+                 padding: Union[Size, str] = 0, dilation: Size = 1, groups: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
+        self.padding = padding if isinstance(padding, str) else _pair(padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
+        kernels = self.kernels(x.mean(dim=(2, 3)))
+        return conv2d_per_image(x, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class KWLinear(KWLayer):
+    """Linear layer with a weight matrix from a warehouse; otherwise :class:`torch.nn.Linear`, which it replaces.
+
+    Args:
+        in_features, out_features: As in :class:`torch.nn.Linear`.
+        **kwargs: As in :class:`KWLayer`.
+    """
+
+    def __init__(self, in_features: int, out_features: int, **kwargs):
+        super().__init__(**kwargs)
+        self.in_features, self.out_features = in_features, out_features
+
+    @property
+    def in_channels(self) -> int:
+        return self.in_features
+
+    @property
+    def out_channels(self) -> int:
+        return self.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ..., C_in) -> (B, ..., C_out); the attention sees the mean over the dimensions between."""
+        weights = self.kernels(x.reshape(len(x), -1, x.shape[-1]).mean(dim=1))
+        return linear_per_image(x, weights.flatten(2), self.bias)

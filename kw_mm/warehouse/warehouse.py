@@ -1,0 +1,97 @@
+"""Warehouses: cells that the layers of a stage share, and the temperature that all of them obey."""
+import torch
+from torch import Tensor, nn
+
+from .partition import CellShape
+
+
+class Warehouse(nn.Module):
+    """The cells E = {e_1 ... e_n} that several layers draw on.
+
+    Args:
+        num_cells: n.
+        cell_shape: (output, input) channels of a cell.
+
+    Attributes:
+        cells (Parameter): Shape (n, cell_out, cell_in, 1, 1).
+        frozen_cells (Tensor, optional): A detached copy of the cells for layers frozen with
+            ``freeze_warehouses='strict'``; saved in checkpoints. Where a checkpoint has none, it is made from the
+            checkpoint's cells.
+    """
+
+    def __init__(self, num_cells: int, cell_shape: CellShape):
+        super().__init__()
+        self.cells = nn.Parameter(torch.empty(num_cells, *cell_shape, 1, 1))
+        self.register_buffer('frozen_cells', None)
+
+    @property
+    def num_cells(self) -> int:
+        return len(self.cells)
+
+    @property
+    def cell_shape(self) -> CellShape:
+        return tuple(self.cells.shape[1:3])
+
+    def keep_frozen_copy(self) -> None:
+        """Give the frozen layers cells that training cannot move."""
+        if self.frozen_cells is None:
+            self.frozen_cells = self.cells.detach().clone()
+
+    @torch.no_grad()
+    def write(self, index: Tensor, values: Tensor) -> None:
+        """Set the cells ``index`` to ``values``, shape (len(index), cell_out, cell_in, 1, 1), in every copy."""
+        for cells in (self.cells, self.frozen_cells):
+            if cells is not None:
+                cells[index] = values.to(cells)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        source, copy = prefix + 'cells', prefix + 'frozen_cells'
+        if self.frozen_cells is not None and source in state_dict:
+            state_dict.setdefault(copy, state_dict[source])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        return f'num_cells={self.num_cells}, cell_shape={self.cell_shape}'
+
+
+class Warehouses(nn.ModuleDict):
+    """All warehouses of a network, by name, and its temperature.
+
+    Attributes:
+        temperature (Tensor): tau in [0, 1], a scalar buffer, so that it is saved and moves with the model.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('temperature', torch.zeros(()))
+
+    def set_temperature(self, value: float) -> None:
+        """Set tau in place.
+
+        Raises:
+            ValueError: A value outside [0, 1].
+        """
+        if not 0 <= value <= 1:
+            raise ValueError(f'temperature={value} is outside [0, 1]')
+        self.temperature.fill_(value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The identity, so that a :class:`torch.nn.Sequential` can own warehouses as its last child."""
+        return x
+
+
+class HasTemperature:
+    """Mixin for a module that owns :class:`Warehouses` as ``self.warehouses``."""
+
+    @property
+    def temperature(self) -> Tensor:
+        """tau, a scalar tensor."""
+        return self.warehouses.temperature
+
+    def set_temperature(self, value: float) -> None:
+        """Set tau of every KW layer of this module.
+
+        Raises:
+            ValueError: A value outside [0, 1].
+        """
+        self.warehouses.set_temperature(value)
