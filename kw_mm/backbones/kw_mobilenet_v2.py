@@ -14,12 +14,13 @@ from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
 from .base import CheckpointedStage, KWBackbone
+from .static_mobilenet_v2 import StaticMobileNetV2
 
 LAST_STAGE = 6
 
 
 @MODELS.register_module()
-class KWMobileNetV2(KWBackbone, MobileNetV2):
+class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
     """MobileNetV2 whose convolutions are mixed from warehouses; by default the published model of its budget.
 
     Args:
@@ -57,11 +58,6 @@ class KWMobileNetV2(KWBackbone, MobileNetV2):
     def make_layer(self, *args, **kwargs) -> nn.Sequential:
         stage = super().make_layer(*args, **kwargs)
         return CheckpointedStage.of(stage) if self.with_cp else stage
-
-    def _freeze_stages(self) -> None:
-        super()._freeze_stages()
-        if self.frozen_stages >= 0:
-            self.conv1.eval()                   # the parent freezes the stem's weights but lets its statistics move
 
     def published_prefixes(self) -> Tuple[Tuple[str, str], ...]:
         """torchvision's ``features.N`` names and ours."""

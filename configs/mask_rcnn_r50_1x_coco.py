@@ -1,0 +1,13 @@
+# Mask R-CNN, plain ResNet-50: the baseline of the KernelWarehouse configs, same recipe. Paper: box AP 39.6, mask AP 36.4.
+_base_ = './_base_/mask_rcnn_1x_coco.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmpretrain.ResNet',
+        depth=50,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=1,
+        norm_eval=True,
+        zero_init_residual=False,
+        init_cfg=None))

@@ -1,0 +1,52 @@
+"""Looking at paths before a run starts, so that a missing one is named at once."""
+import os
+from typing import Any, Iterator, Tuple
+
+from mmengine.config import Config
+
+from .errors import UserError
+
+LOADERS = dict(train=('train_dataloader', ), val=('val_dataloader', ), test=('test_dataloader', ))
+
+
+def check_datasets(cfg: Config, *splits: str) -> None:
+    """Check that annotation files and image folders of a config's datasets exist.
+
+    Args:
+        cfg: The config.
+        splits: Of 'train', 'val' and 'test', what the run will use.
+
+    Raises:
+        UserError: Names the missing path and the setting it comes from.
+    """
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        for where, path in _paths((loader or {}).get('dataset'), f'{split}_dataloader.dataset'):
+            if '://' not in path and not os.path.exists(path):
+                raise UserError(f'{path!r} ({where}) does not exist; point data_root at your dataset: '
+                                '--cfg-options data_root=PATH/')
+
+
+def _paths(dataset: Any, where: str) -> Iterator[Tuple[str, str]]:
+    if not isinstance(dataset, dict):
+        return
+    root = dataset.get('data_root') or ''
+    if dataset.get('ann_file'):
+        yield f'{where}.ann_file', os.path.join(root, dataset['ann_file'])
+    prefix = dataset.get('data_prefix') or {}
+    for name, folder in ({'': prefix} if isinstance(prefix, str) else prefix).items():
+        if folder is not None and (root or folder):
+            yield f'{where}.data_prefix {name}'.rstrip(), os.path.join(root, folder)
+    yield from _paths(dataset.get('dataset'), f'{where}.dataset')
+    for i, inner in enumerate(dataset.get('datasets') or []):
+        yield from _paths(inner, f'{where}.datasets[{i}]')
+
+
+def check_checkpoint(path: str) -> None:
+    """Check that a checkpoint given on the command line is there.
+
+    Raises:
+        UserError: A local path without a file.
+    """
+    if '://' not in path and not os.path.isfile(path):
+        raise UserError(f'checkpoint {path!r} does not exist')

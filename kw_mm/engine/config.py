@@ -1,0 +1,53 @@
+"""Reading a config and what the command line changes in it."""
+import os
+from typing import Any, Dict, Optional
+
+from mmengine.config import Config, ConfigDict
+
+from .errors import UserError
+
+
+def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
+    """Read a config file and apply ``--cfg-options``.
+
+    ``data_root=...`` reaches every path that begins with the config's own ``data_root``; options that name such a
+    path themselves win.
+
+    Raises:
+        UserError: No such file, or one that mmengine cannot read.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f'config {path!r} does not exist; the ones that come with kw_mm are in configs/')
+    try:
+        cfg = Config.fromfile(path)
+    except (SyntaxError, FileNotFoundError, ImportError, KeyError, TypeError) as error:
+        raise UserError(f'config {path!r} cannot be read: {error}') from error
+    options = dict(options or {})
+    if 'data_root' in options:
+        redirect_data_root(cfg, options['data_root'])
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def redirect_data_root(cfg: Config, data_root: str) -> None:
+    """Rewrite, in place, every path of a config that begins with its ``data_root``.
+
+    Raises:
+        UserError: The config has no ``data_root``.
+    """
+    old = cfg.get('data_root')
+    if not old:
+        raise UserError(f'data_root={data_root} was given, but {cfg.filename} defines no data_root; set the '
+                        "datasets' own, e.g. train_dataloader.dataset.data_root")
+    new = data_root if data_root.endswith('/') or not old.endswith('/') else data_root + '/'
+    cfg._cfg_dict = _rewrite(cfg._cfg_dict, old, new)
+
+
+def _rewrite(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return ConfigDict({key: _rewrite(entry, old, new) for key, entry in value.items()})
+    if isinstance(value, (list, tuple)):
+        return type(value)(_rewrite(entry, old, new) for entry in value)
+    if isinstance(value, str) and value.startswith(old):
+        return new + value[len(old):]
+    return value
