@@ -14,7 +14,7 @@ from shapely.geometry import LineString, MultiPolygon, Polygon, box
 from shapely.ops import split, unary_union
 
 MAX_SHAPES = 6
-MIN_VISIBLE = 0.4  # share of its outline that every shape shows: with less, what it is would be a guess
+MIN_VISIBLE = 0.5  # share of its outline that every shape shows: with less, what it is would be a guess
 MIN_PART = 1.0  # px^2; thinner slivers of a region are left out
 SUPERSAMPLING = 4
 
@@ -110,7 +110,7 @@ OUTLINES: dict[str, Callable[[np.random.Generator], np.ndarray]] = dict(
 def _place_shapes(rng: np.random.Generator, size: int) -> tuple[list[int], list[Polygon]]:
     wanted = rng.integers(1, MAX_SHAPES + 1)
     labels, outlines = [], []
-    for _ in range(20 * wanted):  # the first shape always fits; a crowded image may get fewer than wanted
+    for _ in range(20 * wanted):  # a crowded image may get fewer than wanted
         label, outline = _random_shape(rng, size)
         together = [*outlines, outline]
         if all(region.area >= MIN_VISIBLE * whole.area for region, whole in zip(_visible_regions(together, size), together)):
@@ -124,7 +124,7 @@ def _place_shapes(rng: np.random.Generator, size: int) -> tuple[list[int], list[
 def _random_shape(rng: np.random.Generator, size: int) -> tuple[int, Polygon]:
     label = int(rng.integers(len(OUTLINES)))
     corners = list(OUTLINES.values())[label](rng)
-    radius = size * np.exp(rng.uniform(np.log(0.11), np.log(0.28)))
+    radius = size * np.exp(rng.uniform(np.log(0.13), np.log(0.3)))
     outline = affinity.scale(Polygon(corners), radius, radius * rng.uniform(0.6, 1), origin=(0, 0))
     outline = affinity.rotate(outline, rng.uniform(0, 360), origin=(0, 0))
     return label, affinity.translate(outline, *rng.uniform(0.12 * size, 0.88 * size, 2))

@@ -25,7 +25,7 @@ SPLITS = ('train', 'val')
 MIN_SIZE = 32
 
 
-def write_shapes(root: str | Path, *, num_train: int = 1000, num_val: int = 200, size: int = 160, seed: int = 0) -> Path:
+def write_shapes(root: str | Path, *, num_train: int = 1000, num_val: int = 200, size: int = 128, seed: int = 0) -> Path:
     """Write the set, or find it already there.
 
     An image depends on `seed`, its split and its index alone: a larger set begins with the images of a smaller one. Everything is

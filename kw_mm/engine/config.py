@@ -40,7 +40,8 @@ def redirect_data_root(cfg: Config, data_root: str) -> None:
         raise UserError(f'data_root={data_root} was given, but {cfg.filename} defines no data_root; set the '
                         "datasets' own, e.g. train_dataloader.dataset.data_root")
     new = data_root if data_root.endswith('/') or not old.endswith('/') else data_root + '/'
-    cfg._cfg_dict = _rewrite(cfg._cfg_dict, old, new)
+    for key in list(cfg):
+        cfg[key] = _rewrite(cfg[key], old, new)
 
 
 def _rewrite(value: Any, old: str, new: str) -> Any:

@@ -17,7 +17,7 @@ MIN_HIDDEN = 16
 
 
 def contrasting_attention(logits: Tensor, beta: Tensor, temperature: Tensor) -> Tensor:
-    """CAF: alpha_ij = tau beta_ij + (1 - tau) z_ij / (sum_p |z_ip| + 1e-3), computed in float32.
+    """CAF: alpha_ij = tau beta_ij + (1 - tau) z_ij / (sum_p |z_ip| + 1e-3), in float32 or better.
 
     Args:
         logits (Tensor): z, shape (B, m, n + 1).
@@ -25,11 +25,11 @@ def contrasting_attention(logits: Tensor, beta: Tensor, temperature: Tensor) -> 
         temperature (Tensor): tau, a scalar.
 
     Returns:
-        Tensor: alpha, float32, shape (B, m, n + 1).
+        Tensor: alpha, float32 (float64 for float64 logits), shape (B, m, n + 1).
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     normalised = logits / (logits.abs().sum(dim=-1, keepdim=True) + 1e-3)
-    return torch.lerp(normalised, beta.float().expand_as(logits), temperature.float())
+    return torch.lerp(normalised, beta.to(logits).expand_as(logits), temperature.to(logits))
 
 
 def hidden_units(in_channels: int, reduction: float) -> int:
@@ -90,7 +90,7 @@ class KernelAttention(nn.Module):
             temperature (Tensor): tau, a scalar.
 
         Returns:
-            Tensor: alpha without the zero cell's column, float32, shape (B, m, n).
+            Tensor: alpha without the zero cell's column, shape (B, m, n).
 
         Raises:
             ValueError: One image per GPU in training with a batch norm.

@@ -1,0 +1,37 @@
+"""Shared fixtures. Data that cannot be part of the project (licences) is looked for in ../shared."""
+from pathlib import Path
+
+import pytest
+import torch
+
+import kw_mm  # noqa: F401  (registers everything)
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / 'shared'
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def coco_mini() -> Path:
+    """100 real COCO images in COCO's layout."""
+    folder = SHARED / 'data/coco_mini'
+    if not folder.is_dir():
+        pytest.skip(f'needs real COCO images in {folder}')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def plain_weights():
+    """Function: name -> torchvision-layout state dict with real ImageNet weights."""
+    folder = SHARED / 'data/weights'
+    if not folder.is_dir():
+        pytest.skip(f'needs real ImageNet weights in {folder}')
+    import importlib.util
+    spec = importlib.util.spec_from_file_location('load_weights', folder / 'load_weights.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda name: module.load_weights(folder / name)
