@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import run_tool
 
 import kw_mm  # noqa: F401  (registers everything)
 
@@ -35,3 +36,9 @@ def plain_weights():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return lambda name: module.load_weights(folder / name)
+
+
+@pytest.fixture(scope='session')
+def tool():
+    """Function: run a command line of ``tools/``."""
+    return run_tool

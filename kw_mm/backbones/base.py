@@ -1,26 +1,34 @@
 """What every KW backbone adds to the OpenMMLab backbone it inherits from."""
-from typing import Any, Dict, Tuple
+from logging import WARNING
+from typing import Any, Dict
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoints import PublishedNames, convert_published, is_published
+from ..checkpoints import LayoutNames, LoadsAnyLayout
 from ..warehouse import HasTemperature, apply_kernel_warehouse, freeze_warehouses
 from ..warehouse.freezing import check_freeze_mode
 from ..warehouse.sharing import Plan
 
 
-class KWBackbone(HasTemperature):
-    """Mixin: warehouses, their temperature, freezing and the published checkpoint layout.
+OTHER_MODULES = ('fc.', 'classifier.', 'head.', 'neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'mask_head.')
+
+
+class KWBackbone(LoadsAnyLayout, HasTemperature):
+    """Mixin: warehouses, their temperature, freezing and loading from any layout.
 
     It comes before the OpenMMLab class in the bases, so that freezing and loading pass through it.
     """
 
-    def _put_warehouses(self, plan: Plan, freeze_mode: str, options: Dict[str, Any]) -> None:
+    plain_start = False     # whether a plain network's weights were placed and no forward has been seen since
+
+    def _put_warehouses(self, plan: Plan, freeze_mode: str, temperature: float, options: Dict[str, Any]) -> None:
         check_freeze_mode(freeze_mode)
         self.freeze_warehouses = freeze_mode
         apply_kernel_warehouse(self, plan, **options)
+        self.set_temperature(temperature)
         self._freeze_stages()
 
     def _freeze_stages(self) -> None:
@@ -28,18 +36,27 @@ class KWBackbone(HasTemperature):
         if hasattr(self, 'warehouses'):         # the parent's constructor freezes before there are any
             freeze_warehouses(self, self.freeze_warehouses)
 
-    def published_prefixes(self) -> Tuple[Tuple[str, str], ...]:
-        """(published, ours) pairs of key prefixes that differ."""
-        return ()
+    def train(self, mode: bool = True):
+        """As the parent's, which however returns nothing, so that ``.eval()`` could not be chained."""
+        super().train(mode)
+        return self
 
-    def published_names(self) -> PublishedNames:
-        """Keys of this backbone in a published checkpoint."""
-        return PublishedNames(dict(enumerate(self.warehouses)), self.published_prefixes(), ('fc.', 'classifier.'))
+    def layout_names(self) -> LayoutNames:
+        """Keys of this backbone in other layouts."""
+        return LayoutNames(dict(enumerate(self.warehouses)), foreign=OTHER_MODULES)
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
-        if is_published(state_dict, prefix):
-            convert_published(self, self.published_names(), state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def forward(self, x: Tensor):
+        """(B, 3, H, W) -> one feature map per output stage."""
+        if self.plain_start:
+            self._remind_of_temperature()
+        return super().forward(x)
+
+    def _remind_of_temperature(self) -> None:
+        self.plain_start = False
+        if float(self.temperature) == 0:
+            print_log(f'{type(self).__name__} has the weights of a plain network at temperature 0, where they mean little: '
+                      'train with AttentionTemperatureHook (temperature 1 -> 0), or set temperature=1 for the plain '
+                      'network itself', logger='current', level=WARNING)
 
 
 class CheckpointedStage(nn.Sequential):

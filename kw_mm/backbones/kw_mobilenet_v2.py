@@ -4,12 +4,15 @@ The published models (https://github.com/OSVAI/KernelWarehouse): the stem is a w
 form six stages, the first block of each channel group belonging to the stage before it, and the 160- and 320-channel
 groups with the last 1280-channel convolution being one stage.
 """
+from dataclasses import replace
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import MobileNetV2
 from torch import nn
 
+from ..checkpoints import LayoutNames
+from ..checkpoints.names import MOBILENET_V2
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
@@ -28,7 +31,7 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
         budget: b, cells per mixture. Published: 1/2, 1 and 4.
         sharing: ``{warehouse: [layer names]}``; default the published plan (:func:`mobilenet_v2_plan`).
         reduction: Hidden units of an attention branch per input channel; default 1/16, and 1/32 for b < 1.
-        nonlocal_basis_ratio, attention_norm, init, freeze_warehouses: As in :class:`KWResNet`.
+        nonlocal_basis_ratio, attention_norm, init, freeze_warehouses, temperature: As in :class:`KWResNet`.
         **kwargs: Everything else :class:`mmpretrain.models.MobileNetV2` takes (``out_indices``, ``frozen_stages``,
             ``norm_eval``, ``with_cp``, ``norm_cfg``, ``init_cfg``, ...).
 
@@ -46,6 +49,7 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
                  attention_norm: Norm = 'BN1d',
                  init: str = 'published',
                  freeze_warehouses: str = 'none',
+                 temperature: float = 0.0,
                  **kwargs):
         budget = as_budget(budget)
         super().__init__(widen_factor, **kwargs)
@@ -53,24 +57,15 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
             reduction = 1 / 16 if budget >= 1 else 1 / 32
         options = dict(budget=budget, reduction=reduction, nonlocal_basis_ratio=nonlocal_basis_ratio,
                        attention_norm=attention_norm, init=init)
-        self._put_warehouses(sharing or mobilenet_v2_plan(self, budget), freeze_warehouses, options)
+        self._put_warehouses(sharing or mobilenet_v2_plan(self, budget), freeze_warehouses, temperature, options)
 
     def make_layer(self, *args, **kwargs) -> nn.Sequential:
         stage = super().make_layer(*args, **kwargs)
         return CheckpointedStage.of(stage) if self.with_cp else stage
 
-    def published_prefixes(self) -> Tuple[Tuple[str, str], ...]:
-        """torchvision's ``features.N`` names and ours."""
-        pairs = [('features.0.0.', 'conv1.conv.'), ('features.0.1.', 'conv1.bn.')]
-        number = 1
-        for number, (name, _, convs) in enumerate(blocks(self), start=1):
-            last = len(convs) - 1
-            for i in range(last):
-                pairs += [(f'features.{number}.conv.{i}.0.', f'{name}.conv.{i}.conv.'),
-                          (f'features.{number}.conv.{i}.1.', f'{name}.conv.{i}.bn.')]
-            pairs += [(f'features.{number}.conv.{last}.', f'{name}.conv.{last}.conv.'),
-                      (f'features.{number}.conv.{last + 1}.', f'{name}.conv.{last}.bn.')]
-        return (*pairs, (f'features.{number + 1}.0.', 'conv2.conv.'), (f'features.{number + 1}.1.', 'conv2.bn.'))
+    def layout_names(self) -> LayoutNames:
+        """Keys in published files (torchvision's for the layers) and in plain ones."""
+        return replace(super().layout_names(), published=MOBILENET_V2['torchvision'], static=MOBILENET_V2)
 
 
 def blocks(backbone: MobileNetV2) -> Iterator[Tuple[str, int, List[str]]]:

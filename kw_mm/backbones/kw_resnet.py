@@ -37,6 +37,7 @@ class KWResNet(KWBackbone, ResNet):
         init: 'published' or 'plain', see :func:`kw_mm.warehouse.apply_kernel_warehouse`.
         freeze_warehouses: What ``frozen_stages`` does to shared warehouses: 'none' (published), 'exclusive' or
             'strict', see :func:`kw_mm.warehouse.freeze_warehouses`.
+        temperature: tau to begin with; loaded weights and :class:`AttentionTemperatureHook` may change it.
         drop_path_rate: Probability of dropping a residual branch.
         drop_path_mode: 'constant' (published: the same rate for every block) or 'linear' (mmpretrain's ramp).
         zero_init_residual: mmpretrain's option; False as in the published models.
@@ -63,6 +64,7 @@ class KWResNet(KWBackbone, ResNet):
                  attention_norm: Norm = 'BN1d',
                  init: str = 'published',
                  freeze_warehouses: str = 'none',
+                 temperature: float = 0.0,
                  drop_path_rate: float = 0.0,
                  drop_path_mode: str = 'constant',
                  zero_init_residual: bool = False,
@@ -78,7 +80,7 @@ class KWResNet(KWBackbone, ResNet):
         chosen = dict(cell_ratio=cell_ratio, nonlocal_basis_ratio=nonlocal_basis_ratio)
         preset.update({name: value for name, value in chosen.items() if value is not None})
         options = dict(budget=budget, reduction=reduction, attention_norm=attention_norm, init=init, **preset)
-        self._put_warehouses(sharing or resnet_plan(self.stages()), freeze_warehouses, options)
+        self._put_warehouses(sharing or resnet_plan(self.stages()), freeze_warehouses, temperature, options)
 
     def stages(self) -> List[nn.Sequential]:
         """layer1 ... layer4."""

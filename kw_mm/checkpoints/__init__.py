@@ -1,4 +1,6 @@
-"""Checkpoint layouts: our own, the published one, plain static ones."""
-from .published import PublishedNames, convert_published, is_published
+"""Checkpoints: reading files safely, layouts (ours, the published one, plain static ones), conversion, the model zoo."""
+from .loading import LoadsAnyLayout
+from .names import LayoutNames
+from .reading import read_checkpoint
 
-__all__ = ['PublishedNames', 'convert_published', 'is_published']
+__all__ = ['LayoutNames', 'LoadsAnyLayout', 'read_checkpoint']

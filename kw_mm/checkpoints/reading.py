@@ -1,13 +1,21 @@
-"""How much of a checkpoint file torch.load may execute."""
+"""Reading checkpoint files without executing what is in them.
+
+``torch.load(weights_only=True)`` builds tensors and plain data alone. Published and mmengine checkpoints hold a few
+other things besides, which are of no use to weights; they become inert stand-ins. Naming stand-ins needs torch 2.7 or
+newer; older versions read files of tensors and plain data, and refuse the others with advice.
+"""
 import os
-from contextlib import contextmanager, nullcontext
-from typing import ContextManager, Iterator, List
+import pickle
+from contextlib import ExitStack, contextmanager
+from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 import torch
-from torch.serialization import safe_globals
+from mmengine.runner.checkpoint import CheckpointLoader
 
-FORCE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+from ..errors import CheckpointError
+
+EXECUTE, REFUSE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
 class Inert:
@@ -24,31 +32,95 @@ def inert(*args, **kwargs) -> None:
     """Stands in for a function that a checkpoint names."""
 
 
+def read_checkpoint(path: str, map_location: str = 'cpu') -> Any:
+    """Read a checkpoint file, or anything mmengine's ``CheckpointLoader`` has a scheme for, without executing it.
+
+    Args:
+        path: A file, URL, ``torchvision://...`` or ``kw://...``.
+        map_location: Device for the tensors.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        CheckpointError: No such file, a damaged one, or one with objects that would have to be executed.
+    """
+    if '://' not in path and not os.path.isfile(path):
+        raise CheckpointError(f'checkpoint {path!r} does not exist')
+    try:
+        with weights_only():
+            return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
+    except CheckpointError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(path, error)) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError, UnicodeError,
+            OverflowError, MemoryError, AssertionError, ImportError) as error:
+        raise CheckpointError(f'checkpoint {path!r} is damaged or not a checkpoint ({_first_line(error)}); '
+                              'fetch or save it again') from error
+
+
+def _refusal(path: str, error: Exception) -> str:
+    if 'Unsupported' not in str(error) and 'GLOBAL' not in str(error) and 'WeightsUnpickler' not in str(error):
+        return f'checkpoint {path!r} is damaged or not a checkpoint ({_first_line(error)}); fetch or save it again'
+    return (f'checkpoint {path!r} holds objects that kw_mm does not execute ({_first_line(error)}). If you trust its '
+            "author, save its weights alone: checkpoint = torch.load(FILE, weights_only=False); "
+            "torch.save(dict(state_dict=checkpoint['state_dict']), NEW_FILE)"
+            + ('' if _stand_ins_can_be_named() else f'; torch {torch.__version__} is also too old to skip the usual '
+               'extras of training checkpoints, 2.7 or newer can'))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if 'GLOBAL' in line]
+    return (named or lines or [type(error).__name__])[0][:200]
+
+
 @contextmanager
 def own_run() -> Iterator[None]:
     """Read everything, for files that the user's own run wrote: mmengine needs their log buffers to resume."""
-    before = os.environ.get(FORCE)
-    os.environ[FORCE] = '1'
+    with _environment({EXECUTE: '1', REFUSE: None}):
+        yield
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Read tensors and plain data alone; what published and mmengine checkpoints hold besides becomes inert."""
+    with ExitStack() as stack:
+        stack.enter_context(_environment({REFUSE: '1', EXECUTE: None}))
+        if _stand_ins_can_be_named():
+            stack.enter_context(torch.serialization.safe_globals(_allowed()))
+        yield
+
+
+@contextmanager
+def _environment(values: Dict[str, Optional[str]]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    _set(values)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[FORCE]
+        _set(before)
+
+
+def _set(values: Dict[str, Optional[str]]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
         else:
-            os.environ[FORCE] = before
+            os.environ[name] = value
 
 
-def weights_only() -> ContextManager:
-    """Read tensors and plain data alone; what mmengine's checkpoints hold besides becomes inert."""
-    return safe_globals(_allowed())
+def _stand_ins_can_be_named() -> bool:
+    return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 7)
 
 
 def _allowed() -> List:
+    """Globals that a file may name, each with the object that is used for it."""
     stand_ins = [(Inert, 'mmengine.logging.history_buffer.HistoryBuffer'), (Inert, 'argparse.Namespace'),
                  (inert, 'builtins.getattr')]
-    core = 'numpy._core' if hasattr(np, '_core') else 'numpy.core'
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    arrays = [(multiarray._reconstruct, f'{name}.multiarray._reconstruct') for name in {core, 'numpy.core', 'numpy._core'}]
-    scalars = [(multiarray.scalar, f'{name}.multiarray.scalar') for name in {'numpy.core', 'numpy._core'}]
-    dtypes = [type(np.dtype(code)) for code in ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', '?')]
-    return [*stand_ins, *arrays, *scalars, np.ndarray, np.dtype, *dtypes]
+    arrays = [(function, f'{core}.multiarray.{function.__name__}') for core in ('numpy.core', 'numpy._core')
+              for function in (multiarray._reconstruct, multiarray.scalar)]
+    dtypes = {type(np.dtype(code)) for code in ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u4', 'u8', '?', 'U1')}
+    return [*stand_ins, *arrays, np.ndarray, np.dtype, *dtypes]

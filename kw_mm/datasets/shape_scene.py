@@ -4,6 +4,8 @@ Regions are exact: outlines are shapely polygons, and what a later shape hides i
 sub-pixel corners instead of contours traced on a pixel grid. As in COCO, pixel (x, y) covers [x, x+1) x [y, y+1).
 Colours and textures are drawn without looking at the category: only the outline tells it.
 """
+from __future__ import annotations
+
 import colorsys
 from typing import Callable, NamedTuple
 

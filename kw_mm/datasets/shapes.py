@@ -8,6 +8,8 @@
 
 mmdet reads it as any COCO set: `CocoDataset` with `metainfo=dict(classes=CLASSES, palette=PALETTE)`.
 """
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory

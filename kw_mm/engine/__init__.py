@@ -1,7 +1,8 @@
 """What the command lines in ``tools/`` do."""
+from ..errors import UserError
 from .checks import check_checkpoint, check_datasets
 from .config import load_config, redirect_data_root
-from .errors import UserError, command
+from .errors import command
 from .runner import KWRunner
 
 __all__ = [

@@ -4,9 +4,7 @@ from typing import Any, Iterator, Tuple
 
 from mmengine.config import Config
 
-from .errors import UserError
-
-LOADERS = dict(train=('train_dataloader', ), val=('val_dataloader', ), test=('test_dataloader', ))
+from ..errors import UserError
 
 
 def check_datasets(cfg: Config, *splits: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any, Dict, Optional
 
 from mmengine.config import Config, ConfigDict
 
-from .errors import UserError
+from ..errors import UserError
 
 
 def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:

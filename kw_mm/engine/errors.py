@@ -1,11 +1,9 @@
-"""Errors that are the user's to mend: one message, no stack trace, a non-zero exit."""
+"""How the command lines report errors: one message, no stack trace, a non-zero exit."""
 import functools
 import sys
 from typing import Callable
 
-
-class UserError(Exception):
-    """Something the user can mend; the message says what is wrong and what would work."""
+from ..errors import UserError
 
 
 def command(main: Callable[..., None]) -> Callable[..., None]:

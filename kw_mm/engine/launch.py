@@ -7,9 +7,9 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.runner import find_latest_checkpoint
 
+from ..errors import UserError
 from .checks import check_checkpoint, check_datasets
 from .config import load_config
-from .errors import UserError
 from .runner import KWRunner
 
 

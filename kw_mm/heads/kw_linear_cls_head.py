@@ -4,15 +4,17 @@ from typing import Tuple
 from mmengine.registry import MODELS
 from mmpretrain.models.heads import LinearClsHead
 
-from ..checkpoints import PublishedNames, convert_published, is_published
-from ..checkpoints.published import CELLS
+from ..checkpoints import LayoutNames, LoadsAnyLayout
 from ..warehouse import HasTemperature, apply_kernel_warehouse
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget
 
+PUBLISHED_WAREHOUSE = 9    # of the published MobileNetV2 1/2x: after the nine of its backbone
+BACKBONE = ('features.', 'layer', 'conv', 'bn', 'backbone.')
+
 
 @MODELS.register_module()
-class KWLinearClsHead(HasTemperature, LinearClsHead):
+class KWLinearClsHead(LoadsAnyLayout, HasTemperature, LinearClsHead):
     """mmpretrain's linear head with its weight matrix mixed from a warehouse of its own.
 
     Args:
@@ -41,9 +43,7 @@ class KWLinearClsHead(HasTemperature, LinearClsHead):
         apply_kernel_warehouse(self, {'classifier': ['fc']}, budget=budget, cell_ratio=cell_ratio,
                                reduction=reduction, attention_norm=attention_norm, init=init)
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
-        if is_published(state_dict, prefix):
-            last = max(int(m.group(1)) for m in map(CELLS.match, (key[len(prefix):] for key in state_dict)) if m)
-            names = PublishedNames({last: 'classifier'}, (('classifier.1.conv.', 'fc.'), ), ('features.', ))
-            convert_published(self, names, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def layout_names(self) -> LayoutNames:
+        """Keys of this head in a published file, where its warehouse is the last, and in plain ones."""
+        return LayoutNames({PUBLISHED_WAREHOUSE: 'classifier'}, published=(('classifier.1.conv.', 'fc.'), ),
+                           static={'torchvision': (('classifier.1.', 'fc.'), ('classifier.', 'fc.'))}, foreign=BACKBONE, home='head.')

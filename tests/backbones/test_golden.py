@@ -71,7 +71,7 @@ def test_warehouses(model):
 
 def test_start_cells(model):
     golden, backbone, head, _ = model
-    names = {ours.rstrip('.'): published.rstrip('.') for published, ours in backbone.published_prefixes()}
+    names = {ours.rstrip('.'): published.rstrip('.') for published, ours in backbone.layout_names().published}
     found = {names.get(name, name): layer for name, layer in kw_layers(backbone).items()}
     found.update({'classifier.1.conv': layer for layer in kw_layers(head).values()})
     assert set(found) == {layer['layer'] for layer in golden.meta['layers']}
@@ -82,7 +82,7 @@ def test_start_cells(model):
 def test_published_layout_loads_and_every_key_is_used_or_named(model, caplog, monkeypatch):
     golden, backbone, head, _ = model
     lines = []
-    monkeypatch.setattr('kw_mm.checkpoints.published.print_log', lambda line, **kwargs: lines.append(line))
+    monkeypatch.setattr('kw_mm.checkpoints.loading.print_log', lambda line, **kwargs: lines.append(line))
     state_dict = golden.state_dict()
     backbone.load_state_dict(state_dict)                                   # strict: a key too many or too few raises
     named = {key for key in state_dict if any(key in line for line in lines)}

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from inflate import inflate
 from mmcv.cnn.bricks import DropPath
 from mmpretrain.models.backbones import ResNet
 from torch import nn
@@ -7,16 +8,6 @@ from torch import nn
 from kw_mm.backbones import KWResNet
 from kw_mm.backbones.base import CheckpointedStage
 from kw_mm.warehouse import kw_layers
-
-
-def inflate(backbone, plain):
-    """Plain kernels into start cells, all other plain tensors by name."""
-    layers = kw_layers(backbone)
-    for name, module in plain.named_modules():
-        if name in layers:
-            layers[name].place_kernel(module.weight)
-    own = backbone.state_dict()
-    backbone.load_state_dict({**own, **{key: value for key, value in plain.state_dict().items() if key in own}})
 
 
 @pytest.mark.parametrize('depth, budget', [(18, 1), (50, 1), (50, 4)])

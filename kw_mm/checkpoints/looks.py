@@ -1,0 +1,63 @@
+"""What network a state dict looks like, in words for error messages."""
+import re
+from typing import Mapping, Optional, Tuple
+
+from torch import Tensor
+
+BASIC = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}
+BOTTLENECK = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+LAYOUTS = dict(kw_mm='kw_mm', published='published KernelWarehouse', static='plain static')
+
+
+def layout_of(keys) -> str:
+    """'kw_mm', 'published' or 'static'."""
+    keys = list(keys)
+    if any(key.startswith('warehouse_manager.weights.') for key in keys):
+        return 'published'
+    return 'kw_mm' if any(key.startswith('warehouses.') for key in keys) else 'static'
+
+
+def architecture(entries: Mapping[str, Tensor]) -> str:
+    """A network's name, e.g. 'ResNet-50' or 'MobileNetV2 0.5'; its first keys where it is none we know."""
+    return _mobilenet(entries) or _resnet(entries) or f'an unknown network ({", ".join(list(entries)[:3]) or "empty"}, ...)'
+
+
+def looks_like(entries: Mapping[str, Tensor], reference: Optional[Tuple[float, Mapping[str, Tensor]]] = None) -> str:
+    """A state dict in words.
+
+    Args:
+        entries: Tensors by name, in any layout.
+        reference: (budget, state dict) of a KW network of the same architecture, to tell the budget by.
+    """
+    words = f'{architecture(entries)} in the {LAYOUTS[layout_of(entries)]} layout'
+    cells = _cell_values(entries)
+    if not cells:
+        return words
+    if reference and architecture(reference[1]) == architecture(entries):
+        return f'{words} with budget {reference[0] * cells / _cell_values(reference[1]):.4g}'
+    return f'{words} with {cells / 1e6:.2f} M cell values'
+
+
+def _cell_values(entries: Mapping[str, Tensor]) -> int:
+    return sum(value.numel() for key, value in entries.items()
+               if key.startswith('warehouse_manager.weights.') or (key.startswith('warehouses.') and key.endswith('.cells')))
+
+
+def _resnet(entries: Mapping[str, Tensor]) -> Optional[str]:
+    found = [match for match in (re.match(r'layer(\d)\.(\d+)\.(conv\d)\.', key) for key in entries) if match]
+    if not found:
+        return None
+    stages = max(int(match.group(1)) for match in found)
+    blocks = tuple(1 + max((int(m.group(2)) for m in found if int(m.group(1)) == stage), default=-1)
+                   for stage in range(1, stages + 1))
+    bottleneck = any(match.group(3) == 'conv3' for match in found)
+    depth = (BOTTLENECK if bottleneck else BASIC).get(blocks)
+    name = f'ResNet-{depth}' if depth else f'a ResNet with {"-".join(map(str, blocks))} blocks'
+    stem = entries.get('conv1.weight')
+    return name if stem is None or len(stem) == 64 else f'{name} with a stem of {len(stem)} channels'
+
+
+def _mobilenet(entries: Mapping[str, Tensor]) -> Optional[str]:
+    stem = next((entries[key] for key in ('features.0.1.weight', 'conv1.bn.weight', 'conv_stem.weight')
+                 if key in entries), None)
+    return None if stem is None else f'MobileNetV2 {len(stem) / 32:.4g}'

@@ -1,0 +1,73 @@
+"""Plain static networks: their kernels go into the start cells ("inflation").
+
+For budgets of 1 and more the result is exactly the plain network at temperature 1. Cells that no mixture starts from
+(budget > 1) and the attention branches keep the values that the module was built with.
+"""
+from typing import Dict, List, Mapping, Tuple
+
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from ..warehouse import KWLayer, kw_layers
+from .names import LayoutNames, Prefixes
+
+
+def from_static(module: nn.Module, names: LayoutNames,
+                entries: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+    """A plain network's entries under our names, kernels placed, and the keys that belong to another module.
+
+    Raises:
+        CheckpointError: The module has a budget below 1.
+    """
+    layers = kw_layers(module)
+    plain = _plain_keys(module, layers)
+    used, foreign = max((_renamed(names, prefixes, entries) for prefixes in names.static.values()),
+                        key=lambda renamed: len(plain & set(renamed[0])))
+    if not plain & set(used):
+        return used, foreign                             # another network: the caller says so
+    _refuse_small_budgets(module, layers)
+    cells = {name: warehouse.cells.detach().clone() for name, warehouse in module.warehouses.items()} if layers else {}
+    for name, layer in layers.items():
+        kernel = used.get(f'{name}.weight')
+        if kernel is not None and _fits(layer, kernel):
+            kernel = used.pop(f'{name}.weight').reshape(layer.partition.kernel_shape)
+            cells[layer.warehouse_name][layer.start_cells] = layer.partition.to_cells(kernel).to(cells[layer.warehouse_name])
+            used.update(_unchanged(name, layer))
+    used.update({f'warehouses.{name}.cells': value for name, value in cells.items()})
+    if layers:
+        module.plain_start = True
+    return used, foreign
+
+
+def _plain_keys(module: nn.Module, layers: Mapping[str, KWLayer]) -> set:
+    own = {key for key in module.state_dict() if '.attention.' not in key and not key.startswith('warehouses.')}
+    return own | {f'{name}.weight' for name in layers}
+
+
+def _renamed(names: LayoutNames, prefixes: Prefixes, entries: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+    used, foreign = {}, []
+    for key, value in entries.items():
+        ours = names.rename(key, prefixes)
+        if ours is None:
+            foreign.append(key)
+        else:
+            used[ours] = value
+    return used, foreign
+
+
+def _refuse_small_budgets(module: nn.Module, layers: Mapping[str, KWLayer]) -> None:
+    for layer in layers.values():
+        if (layer.start_cells == layer.warehouse.num_cells).any():
+            raise CheckpointError(
+                f'plain static weights cannot start this {type(module).__name__}: its budget is below 1, so there are fewer '
+                'cells than the plain network has kernels to place; use KernelWarehouse weights of this budget, or a '
+                'budget of 1 or more')
+
+
+def _fits(layer: KWLayer, kernel: Tensor) -> bool:
+    shape = layer.partition.kernel_shape
+    return tuple(kernel.shape) == shape or tuple(kernel.shape) + (1, 1) == shape
+
+
+def _unchanged(name: str, layer: KWLayer) -> Dict[str, Tensor]:
+    return {f'{name}.attention.{key}': value for key, value in layer.attention.state_dict().items()}

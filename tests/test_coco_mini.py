@@ -1,0 +1,98 @@
+"""The configs users run, on real COCO images."""
+import json
+
+import pytest
+import torch
+from command_line import ROOT
+from mmdet.registry import DATASETS, MODELS
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+
+from kw_mm.engine import load_config
+from kw_mm.warehouse import kw_layers
+
+CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('mask_rcnn_*_1x_coco.py'))
+SMALL = [
+    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='Resize', scale=(160, 160), keep_ratio=True), dict(type='PackDetInputs')]
+FEW_REGIONS = {
+    'model.train_cfg.rpn_proposal.nms_pre': 200, 'model.train_cfg.rpn_proposal.max_per_img': 100,
+    'model.train_cfg.rcnn.sampler.num': 32, 'model.test_cfg.rpn.nms_pre': 200, 'model.test_cfg.rpn.max_per_img': 100}
+
+
+def test_the_eight_configs_are_there():
+    assert CONFIGS == [f'mask_rcnn_{name}_1x_coco.py' for name in (
+        'kw1d2x_mbv2', 'kw1d2x_r50', 'kw4x_mbv2', 'kw4x_r50', 'kw_mbv2', 'kw_r50', 'mbv2', 'r50')]
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_recipe(name):
+    cfg = load_config(str(ROOT / 'configs' / name))
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 0.05)
+    assert 'momentum' not in optimizer
+    assert cfg.train_cfg.max_epochs == 12 and cfg.param_scheduler[1].milestones == [8, 11]
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    assert cfg.model.backbone.norm_eval and cfg.model.backbone.frozen_stages == (2 if 'mbv2' in name else 1)
+    assert cfg.model.backbone.get('drop_path_rate', 0) == (0.1 if 'kw' in name and 'r50' in name else 0)
+    assert not any('Temperature' in hook.type for hook in cfg.custom_hooks)          # tau = 0 from pretrained weights
+    assert len((ROOT / 'configs' / name).read_text().splitlines()) <= 40
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_one_training_step_and_one_prediction_on_real_images(name, coco_mini):
+    cfg = load_config(str(ROOT / 'configs' / name), dict(data_root=str(coco_mini), **FEW_REGIONS))
+    init_default_scope('mmdet')
+    full_size = DATASETS.build(cfg.train_dataloader.dataset)
+    assert min(full_size[0]['inputs'].shape[-2:]) >= 384                             # the published augmentation runs
+    small = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=SMALL))
+    model = MODELS.build(cfg.model)
+    model.train()
+    for norm in model.modules():                                                     # untrained: use batch statistics
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.train()
+    batch = model.data_preprocessor(pseudo_collate([small[0], small[1]]), training=True)
+    losses = model.loss(**batch)
+    sum(sum(value) if isinstance(value, list) else value for key, value in losses.items() if 'loss' in key).backward()
+    trained = {key: p for key, p in model.named_parameters() if p.requires_grad}
+    without = [key for key, p in trained.items() if p.grad is None or not p.grad.isfinite().all()]
+    assert not without, without
+    frozen = {key for key, p in model.named_parameters() if not p.requires_grad}
+    assert any(key.startswith('backbone.layer1.0.conv') for key in frozen)
+    assert not any(key.startswith(('backbone.layer3.', 'neck.', 'roi_head.')) for key in frozen)
+    model.eval()
+    with torch.no_grad():
+        sample = model.predict(**model.data_preprocessor(pseudo_collate([small[2]])))[0]
+    assert sample.pred_instances.bboxes.shape[1] == 4
+    assert bool(kw_layers(model)) == ('kw' in name)
+
+
+@pytest.fixture
+def small_coco_config(tmp_path):
+    path = tmp_path / 'small_coco.py'
+    path.write_text(f"""
+_base_ = {str(ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py')!r}
+data_root = 'data/coco/'
+train_pipeline = {SMALL!r}
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(160, 160), keep_ratio=True),
+                 dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+                 dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+train_dataloader = dict(num_workers=1, dataset=dict(indices=8, pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(indices=4, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=1)
+default_hooks = dict(logger=dict(interval=1))
+""")
+    return path
+
+
+def test_train_and_test_on_real_images(small_coco_config, coco_mini, tmp_path, tool):
+    options = ['--cfg-options', f'data_root={coco_mini}', *(f'{key}={value}' for key, value in FEW_REGIONS.items())]
+    tool('train', small_coco_config, '--work-dir', tmp_path / 'train', *options)
+    log = [json.loads(line) for line in next((tmp_path / 'train').glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    assert len([line for line in log if 'loss' in line]) == 4
+    during = log[-1]
+    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(during)
+    tool('test', small_coco_config, tmp_path / 'train/epoch_1.pth', '--work-dir', tmp_path / 'test', *options)
+    after = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text().splitlines()[-1])
+    assert {key: after[key] for key in after if 'mAP' in key} == {key: during[key] for key in during if 'mAP' in key}

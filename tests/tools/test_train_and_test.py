@@ -1,0 +1,81 @@
+"""tools/train.py and tools/test.py on synthetic images: training, evaluation, pictures, resume."""
+import json
+import pickle
+
+import pytest
+import torch
+from command_line import ROOT, scalars
+
+
+@pytest.fixture(scope='module')
+def trained(tool, small_config, shapes, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('run')
+    tool('train', small_config, '--work-dir', work_dir, '--cfg-options', f'data_root={shapes}')
+    return work_dir
+
+
+def test_training_logs_saves_and_evaluates(trained):
+    losses, evaluations = scalars(trained)
+    assert [line['step'] for line in losses] == list(range(1, 10))
+    assert [line['temperature'] for line in losses] == pytest.approx([max(0, (6 - t) / 6) for t in range(1, 10)])
+    assert all(torch.isfinite(torch.tensor(line['loss'])) for line in losses)
+    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(evaluations[0])
+    checkpoint = torch.load(trained / 'epoch_2.pth', weights_only=False)
+    assert float(checkpoint['state_dict']['backbone.warehouses.temperature']) == 0
+
+
+def test_test_scores_the_checkpoint_as_training_did(tool, trained, small_config, shapes, tmp_path):
+    tool('test', small_config, trained / 'epoch_3.pth', '--work-dir', tmp_path, '--show-dir', tmp_path / 'show', '--out',
+         tmp_path / 'out.pkl', '--cfg-options', f'data_root={shapes}')
+    during = scalars(trained)[1][-1]
+    after = json.loads(next(tmp_path.glob('*/*.json')).read_text().splitlines()[-1])
+    for key in ('coco/bbox_mAP', 'coco/segm_mAP', 'coco/bbox_mAP_50'):
+        assert after[key] == during[key]
+    assert len(list((tmp_path / 'show').glob('*.jpg'))) == 4
+    assert len(pickle.loads((tmp_path / 'out.pkl').read_bytes())) == 4
+    tool('make_gallery', tmp_path / 'show', tmp_path / 'sheet.png', '--most', '3', '--columns', '2')
+    assert (tmp_path / 'sheet.png').stat().st_size > 1000
+
+
+def test_a_resumed_run_repeats_the_uninterrupted_one(tool, trained, small_config, shapes, tmp_path):
+    """Shuffling, augmentation in two workers, drop path, and a seed that is only in the checkpoint."""
+    for name in ('epoch_1.pth', 'last_checkpoint'):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    tool('train', small_config, '--work-dir', tmp_path, '--resume', '--cfg-options', f'data_root={shapes}')
+    uninterrupted, resumed = scalars(trained)[0][3:], scalars(tmp_path)[0]
+    assert [line['step'] for line in resumed] == [4, 5, 6, 7, 8, 9]
+    for expected, found in zip(uninterrupted, resumed):
+        for key in ('loss', 'loss_mask', 'lr', 'temperature', 'grad_norm'):
+            assert found[key] == pytest.approx(expected[key], rel=1e-4), (found['step'], key)
+
+
+@pytest.mark.parametrize('args, message', [
+    (('train', 'nowhere.py'), "config 'nowhere.py' does not exist"),
+    (('train', ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py', '--cfg-options', 'data_root=/nowhere/'),
+     "'/nowhere/annotations/instances_train2017.json'"),
+    (('test', ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py', 'nowhere.pth'), "checkpoint 'nowhere.pth' does not exist"),
+    (('make_gallery', '/nowhere', 'x.png'), 'no pictures in /nowhere'),
+    (('make_shapes', 'x', '--size', '3'), 'size=3'),
+])
+def test_what_is_missing_is_named_in_one_line(tool, tmp_path, args, message):
+    done = tool(*args, cwd=tmp_path, ok=False)
+    assert done.returncode == 2
+    assert message in done.stderr and 'Traceback' not in done.stderr and done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize('args, message', [
+    (('--resume', ), '--resume found no checkpoint'),
+    (('--resume', 'nowhere.pth'), "checkpoint 'nowhere.pth'"),
+    (('--auto-scale-lr', ), 'base_batch_size'),
+])
+def test_options_that_cannot_work_say_why(tool, small_config, shapes, tmp_path, args, message):
+    done = tool('train', small_config, '--work-dir', tmp_path, *args, '--cfg-options', f'data_root={shapes}',
+                ok=False)
+    assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the CPU has no mixed precision in mmengine')
+def test_amp_on_the_cpu_says_why_not(tool, small_config, shapes, tmp_path):
+    done = tool('train', small_config, '--amp', '--cfg-options', f'data_root={shapes}', cwd=tmp_path, ok=False)
+    assert done.returncode == 2 and '--amp needs a GPU' in done.stderr

@@ -1,0 +1,23 @@
+"""Lay out the pictures of tools/test.py --show-dir on one sheet: python tools/make_gallery.py FOLDER FILE.png."""
+import argparse
+
+from kw_mm.engine import UserError, command
+from kw_mm.engine.gallery import write_gallery
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folder', help='folder with pictures')
+    parser.add_argument('file', help='image file to write')
+    parser.add_argument('--columns', type=int, default=3)
+    parser.add_argument('--most', type=int, default=9, help='how many pictures')
+    args = parser.parse_args()
+    try:
+        print(write_gallery(args.folder, args.file, columns=args.columns, most=args.most))
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from error
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,29 @@
+"""Write the synthetic instance segmentation set of the quickstart: python tools/make_shapes.py [FOLDER]."""
+import argparse
+
+from kw_mm.datasets import write_shapes
+from kw_mm.engine import UserError, command
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folder', nargs='?', default='data/shapes', help='default data/shapes')
+    parser.add_argument('--train', type=int, default=1000, help='training images')
+    parser.add_argument('--val', type=int, default=200, help='held-out images')
+    parser.add_argument('--size', type=int, default=256, help='side of the images in pixels')
+    parser.add_argument('--seed', type=int, default=0)
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    args = parse_args()
+    try:
+        root = write_shapes(args.folder, num_train=args.train, num_val=args.val, size=args.size, seed=args.seed)
+    except (ValueError, FileExistsError) as error:
+        raise UserError(str(error)) from error
+    print(f'{args.train} training and {args.val} held-out images in {root}')
+
+
+if __name__ == '__main__':
+    main()
