@@ -10,5 +10,5 @@ model = dict(
         out_indices=(1, 2, 4, 7),  # 24, 32, 96 and the last 1280 channels, strides 4, 8, 16, 32
         frozen_stages=2,  # the published frozen_stages=1: stem, 16- and 24-channel stages
         norm_eval=True,
-        init_cfg=None),
+        init_cfg=dict(type='Pretrained', checkpoint='kw://mobilenetv2-kw1x-imagenet')),
     neck=dict(in_channels=[24, 32, 96, 1280]))

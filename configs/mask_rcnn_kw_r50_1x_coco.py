@@ -11,4 +11,4 @@ model = dict(
         frozen_stages=1,
         norm_eval=True,
         drop_path_rate=0.1,
-        init_cfg=None))
+        init_cfg=dict(type='Pretrained', checkpoint='kw://resnet50-kw1x-imagenet')))

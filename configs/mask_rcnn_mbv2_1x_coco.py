@@ -9,5 +9,5 @@ model = dict(
         out_indices=(1, 2, 4, 7),
         frozen_stages=2,
         norm_eval=True,
-        init_cfg=None),
+        init_cfg=dict(type='Pretrained', checkpoint='kw://mobilenetv2-imagenet')),
     neck=dict(in_channels=[24, 32, 96, 1280]))

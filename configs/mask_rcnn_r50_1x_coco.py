@@ -4,10 +4,9 @@ _base_ = './_base_/mask_rcnn_1x_coco.py'
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='mmpretrain.ResNet',
+        type='StaticResNet',
         depth=50,
         out_indices=(0, 1, 2, 3),
         frozen_stages=1,
         norm_eval=True,
-        zero_init_residual=False,
-        init_cfg=None))
+        init_cfg=dict(type='Pretrained', checkpoint='kw://resnet50-imagenet')))

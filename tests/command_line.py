@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / 'shared'
 
 
 def run_tool(name, *args, cwd=None, ok=True):

@@ -3,12 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import run_tool
+from command_line import SHARED, run_tool
 
 import kw_mm  # noqa: F401  (registers everything)
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / 'shared'
 
 
 @pytest.fixture(autouse=True)

@@ -73,6 +73,7 @@ def small_coco_config(tmp_path):
     path.write_text(f"""
 _base_ = {str(ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py')!r}
 data_root = 'data/coco/'
+model = dict(backbone=dict(init_cfg=None))
 train_pipeline = {SMALL!r}
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(160, 160), keep_ratio=True),
                  dict(type='LoadAnnotations', with_bbox=True, with_mask=True),

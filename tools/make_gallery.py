@@ -2,7 +2,7 @@
 import argparse
 
 from kw_mm.engine import UserError, command
-from kw_mm.engine.gallery import write_gallery
+from kw_mm.visualization import write_gallery
 
 
 @command

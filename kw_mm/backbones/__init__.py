@@ -1,6 +1,7 @@
-"""Backbones with kernel warehouses, registered in mmengine's root registry."""
+"""Backbones, registered in mmengine's root registry."""
 from .kw_mobilenet_v2 import KWMobileNetV2
 from .kw_resnet import KWResNet
 from .static_mobilenet_v2 import StaticMobileNetV2
+from .static_resnet import StaticResNet
 
-__all__ = ['KWMobileNetV2', 'KWResNet', 'StaticMobileNetV2']
+__all__ = ['KWMobileNetV2', 'KWResNet', 'StaticMobileNetV2', 'StaticResNet']

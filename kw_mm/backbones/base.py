@@ -1,4 +1,5 @@
-"""What every KW backbone adds to the OpenMMLab backbone it inherits from."""
+"""What our backbones add to the OpenMMLab backbones they inherit from."""
+from dataclasses import replace
 from logging import WARNING
 from typing import Any, Dict
 
@@ -12,11 +13,23 @@ from ..warehouse import HasTemperature, apply_kernel_warehouse, freeze_warehouse
 from ..warehouse.freezing import check_freeze_mode
 from ..warehouse.sharing import Plan
 
-
 OTHER_MODULES = ('fc.', 'classifier.', 'head.', 'neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'mask_head.')
 
 
-class KWBackbone(LoadsAnyLayout, HasTemperature):
+class StaticBackbone(LoadsAnyLayout):
+    """Mixin: an OpenMMLab backbone that loads any plain layout and recomputes stages without reentrance."""
+
+    def layout_names(self) -> LayoutNames:
+        """Keys of this backbone in other layouts."""
+        return LayoutNames(foreign=OTHER_MODULES)
+
+    def train(self, mode: bool = True):
+        """As the parent's, which however returns nothing, so that ``.eval()`` could not be chained."""
+        super().train(mode)
+        return self
+
+
+class KWBackbone(StaticBackbone, HasTemperature):
     """Mixin: warehouses, their temperature, freezing and loading from any layout.
 
     It comes before the OpenMMLab class in the bases, so that freezing and loading pass through it.
@@ -36,14 +49,9 @@ class KWBackbone(LoadsAnyLayout, HasTemperature):
         if hasattr(self, 'warehouses'):         # the parent's constructor freezes before there are any
             freeze_warehouses(self, self.freeze_warehouses)
 
-    def train(self, mode: bool = True):
-        """As the parent's, which however returns nothing, so that ``.eval()`` could not be chained."""
-        super().train(mode)
-        return self
-
     def layout_names(self) -> LayoutNames:
         """Keys of this backbone in other layouts."""
-        return LayoutNames(dict(enumerate(self.warehouses)), foreign=OTHER_MODULES)
+        return replace(super().layout_names(), warehouses=dict(enumerate(self.warehouses)))
 
     def forward(self, x: Tensor):
         """(B, 3, H, W) -> one feature map per output stage."""

@@ -4,19 +4,15 @@ The published models (https://github.com/OSVAI/KernelWarehouse): the stem is a w
 form six stages, the first block of each channel group belonging to the stage before it, and the 160- and 320-channel
 groups with the last 1280-channel convolution being one stage.
 """
-from dataclasses import replace
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import MobileNetV2
-from torch import nn
 
-from ..checkpoints import LayoutNames
-from ..checkpoints.names import MOBILENET_V2
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
-from .base import CheckpointedStage, KWBackbone
+from .base import KWBackbone
 from .static_mobilenet_v2 import StaticMobileNetV2
 
 LAST_STAGE = 6
@@ -59,14 +55,6 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
                        attention_norm=attention_norm, init=init)
         self._put_warehouses(sharing or mobilenet_v2_plan(self, budget), freeze_warehouses, temperature, options)
 
-    def make_layer(self, *args, **kwargs) -> nn.Sequential:
-        stage = super().make_layer(*args, **kwargs)
-        return CheckpointedStage.of(stage) if self.with_cp else stage
-
-    def layout_names(self) -> LayoutNames:
-        """Keys in published files (torchvision's for the layers) and in plain ones."""
-        return replace(super().layout_names(), published=MOBILENET_V2['torchvision'], static=MOBILENET_V2)
-
 
 def blocks(backbone: MobileNetV2) -> Iterator[Tuple[str, int, List[str]]]:
     """(name, published stage, roles of its convolutions) of every inverted residual block, in network order."""
@@ -100,6 +88,6 @@ def _assign(plan: Dict[str, Dict], stage: int, role: str, layer: str, budget: Bu
     if budget < 1 and pointwise and stage < LAST_STAGE:
         return
     warehouse = f'stage{stage}_pointwise' if budget == 1 and pointwise else f'stage{stage}_{role}'
-    saves = budget < 1 and pointwise
-    options = dict(layers=[], budget=budget if pointwise else max(budget, 1), cell_ratio=(1 / 2, 1 / 2) if saves else (1, 1))
+    ratio = (1 / 2, 1 / 2) if budget < 1 and pointwise else (1, 1)
+    options = dict(layers=[], budget=budget if pointwise else max(budget, 1), cell_ratio=ratio)
     plan.setdefault(warehouse, options)['layers'].append(layer)

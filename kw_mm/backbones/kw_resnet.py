@@ -8,21 +8,18 @@ a basic block has the stage's own shape and joins it).
 from fractions import Fraction
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from mmcv.cnn.bricks import DropPath
 from mmengine.registry import MODELS
-from mmpretrain.models.backbones import ResNet
 from torch import nn
 
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
-from .base import CheckpointedStage, KWBackbone
-
-DROP_PATH_MODES = ('constant', 'linear')
+from .base import KWBackbone
+from .static_resnet import StaticResNet
 
 
 @MODELS.register_module()
-class KWResNet(KWBackbone, ResNet):
+class KWResNet(KWBackbone, StaticResNet):
     """ResNet whose convolutions are mixed from warehouses; by default the published model of its budget.
 
     Args:
@@ -38,11 +35,8 @@ class KWResNet(KWBackbone, ResNet):
         freeze_warehouses: What ``frozen_stages`` does to shared warehouses: 'none' (published), 'exclusive' or
             'strict', see :func:`kw_mm.warehouse.freeze_warehouses`.
         temperature: tau to begin with; loaded weights and :class:`AttentionTemperatureHook` may change it.
-        drop_path_rate: Probability of dropping a residual branch.
-        drop_path_mode: 'constant' (published: the same rate for every block) or 'linear' (mmpretrain's ramp).
-        zero_init_residual: mmpretrain's option; False as in the published models.
-        **kwargs: Everything else :class:`mmpretrain.models.ResNet` takes (``out_indices``, ``frozen_stages``,
-            ``norm_eval``, ``with_cp``, ``norm_cfg``, ``init_cfg``, ...).
+        **kwargs: Everything else :class:`StaticResNet` takes: ``drop_path_rate``, ``drop_path_mode`` and all of
+            :class:`mmpretrain.models.ResNet` (``out_indices``, ``frozen_stages``, ``norm_eval``, ``with_cp``, ...).
 
     Raises:
         ValueError: A bad depth, budget or option; the message names one that works.
@@ -65,35 +59,14 @@ class KWResNet(KWBackbone, ResNet):
                  init: str = 'published',
                  freeze_warehouses: str = 'none',
                  temperature: float = 0.0,
-                 drop_path_rate: float = 0.0,
-                 drop_path_mode: str = 'constant',
-                 zero_init_residual: bool = False,
                  **kwargs):
-        if depth not in self.arch_settings:
-            raise ValueError(f'depth={depth!r} is not a ResNet; choose one of {", ".join(map(str, self.arch_settings))}')
-        if drop_path_mode not in DROP_PATH_MODES:
-            raise ValueError(f"drop_path_mode={drop_path_mode!r} is unknown; choose 'constant' or 'linear'")
-        preset = published_options(depth, as_budget(budget))
-        super().__init__(depth, drop_path_rate=float(drop_path_rate), zero_init_residual=zero_init_residual, **kwargs)
-        if drop_path_mode == 'constant' and drop_path_rate:
-            self._set_drop_path(drop_path_rate)
+        budget = as_budget(budget)
+        super().__init__(depth, **kwargs)
+        preset = published_options(depth, budget)
         chosen = dict(cell_ratio=cell_ratio, nonlocal_basis_ratio=nonlocal_basis_ratio)
         preset.update({name: value for name, value in chosen.items() if value is not None})
         options = dict(budget=budget, reduction=reduction, attention_norm=attention_norm, init=init, **preset)
         self._put_warehouses(sharing or resnet_plan(self.stages()), freeze_warehouses, temperature, options)
-
-    def stages(self) -> List[nn.Sequential]:
-        """layer1 ... layer4."""
-        return [getattr(self, name) for name in self.res_layers]
-
-    def make_res_layer(self, **kwargs) -> nn.Sequential:
-        stage = super().make_res_layer(**kwargs)
-        return CheckpointedStage.of(stage) if kwargs['with_cp'] else stage
-
-    def _set_drop_path(self, rate: float) -> None:
-        for stage in self.stages():
-            for block in stage:
-                block.drop_path = DropPath(rate)
 
 
 def published_options(depth: int, budget: Fraction) -> Dict[str, object]:

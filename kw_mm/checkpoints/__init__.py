@@ -2,5 +2,6 @@
 from .loading import LoadsAnyLayout
 from .names import LayoutNames
 from .reading import read_checkpoint
+from .zoo import published_models
 
-__all__ = ['LayoutNames', 'LoadsAnyLayout', 'read_checkpoint']
+__all__ = ['LayoutNames', 'LoadsAnyLayout', 'published_models', 'read_checkpoint']

@@ -1,11 +1,12 @@
 """What network a state dict looks like, in words for error messages."""
 import re
-from typing import Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from torch import Tensor
 
 BASIC = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}
 BOTTLENECK = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+MOBILENET_STEMS = ('features.0.1.weight', 'conv1.bn.weight', 'conv_stem.weight')
 LAYOUTS = dict(kw_mm='kw_mm', published='published KernelWarehouse', static='plain static')
 
 
@@ -17,9 +18,27 @@ def layout_of(keys) -> str:
     return 'kw_mm' if any(key.startswith('warehouses.') for key in keys) else 'static'
 
 
+def identify(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any]]:
+    """The backbone's config without its budget, e.g. ``dict(type='KWResNet', depth=50)``; None if it is none we know."""
+    stem = next((entries[key] for key in MOBILENET_STEMS if key in entries), None)
+    if stem is not None:
+        return dict(type='KWMobileNetV2', widen_factor=len(stem) / 32)
+    blocks, bottleneck = _resnet_blocks(entries)
+    depth = (BOTTLENECK if bottleneck else BASIC).get(blocks)
+    return dict(type='KWResNet', depth=depth) if depth else None
+
+
 def architecture(entries: Mapping[str, Tensor]) -> str:
     """A network's name, e.g. 'ResNet-50' or 'MobileNetV2 0.5'; its first keys where it is none we know."""
-    return _mobilenet(entries) or _resnet(entries) or f'an unknown network ({", ".join(list(entries)[:3]) or "empty"}, ...)'
+    known = identify(entries)
+    if known and known['type'] == 'KWMobileNetV2':
+        return f'MobileNetV2 {known["widen_factor"]:.4g}'
+    blocks, _ = _resnet_blocks(entries)
+    if not blocks:
+        return f'an unknown network ({", ".join(list(entries)[:3]) or "empty"}, ...)'
+    name = f'ResNet-{known["depth"]}' if known else f'a ResNet with {"-".join(map(str, blocks))} blocks'
+    stem = entries.get('conv1.weight')
+    return name if stem is None or len(stem) == 64 else f'{name} with a stem of {len(stem)} channels'
 
 
 def looks_like(entries: Mapping[str, Tensor], reference: Optional[Tuple[float, Mapping[str, Tensor]]] = None) -> str:
@@ -43,21 +62,10 @@ def _cell_values(entries: Mapping[str, Tensor]) -> int:
                if key.startswith('warehouse_manager.weights.') or (key.startswith('warehouses.') and key.endswith('.cells')))
 
 
-def _resnet(entries: Mapping[str, Tensor]) -> Optional[str]:
+def _resnet_blocks(entries: Mapping[str, Tensor]) -> Tuple[Tuple[int, ...], bool]:
+    """(blocks of each stage, whether they are bottlenecks)."""
     found = [match for match in (re.match(r'layer(\d)\.(\d+)\.(conv\d)\.', key) for key in entries) if match]
-    if not found:
-        return None
-    stages = max(int(match.group(1)) for match in found)
+    stages = max((int(match.group(1)) for match in found), default=0)
     blocks = tuple(1 + max((int(m.group(2)) for m in found if int(m.group(1)) == stage), default=-1)
                    for stage in range(1, stages + 1))
-    bottleneck = any(match.group(3) == 'conv3' for match in found)
-    depth = (BOTTLENECK if bottleneck else BASIC).get(blocks)
-    name = f'ResNet-{depth}' if depth else f'a ResNet with {"-".join(map(str, blocks))} blocks'
-    stem = entries.get('conv1.weight')
-    return name if stem is None or len(stem) == 64 else f'{name} with a stem of {len(stem)} channels'
-
-
-def _mobilenet(entries: Mapping[str, Tensor]) -> Optional[str]:
-    stem = next((entries[key] for key in ('features.0.1.weight', 'conv1.bn.weight', 'conv_stem.weight')
-                 if key in entries), None)
-    return None if stem is None else f'MobileNetV2 {len(stem) / 32:.4g}'
+    return blocks, any(match.group(3) == 'conv3' for match in found)

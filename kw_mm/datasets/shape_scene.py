@@ -1,7 +1,8 @@
 """One picture of overlapping textured shapes, with the region of each that stays visible.
 
-Regions are exact: outlines are shapely polygons, and what a later shape hides is subtracted geometrically, so annotations carry
-sub-pixel corners instead of contours traced on a pixel grid. As in COCO, pixel (x, y) covers [x, x+1) x [y, y+1).
+Regions are exact: outlines are shapely polygons, and what a later shape hides is subtracted geometrically, so
+annotations carry sub-pixel corners instead of contours traced on a pixel grid. As in COCO,
+pixel (x, y) covers [x, x+1) x [y, y+1).
 Colours and textures are drawn without looking at the category: only the outline tells it.
 """
 from __future__ import annotations

@@ -30,8 +30,8 @@ MIN_SIZE = 32
 def write_shapes(root: str | Path, *, num_train: int = 1000, num_val: int = 200, size: int = 128, seed: int = 0) -> Path:
     """Write the set, or find it already there.
 
-    An image depends on `seed`, its split and its index alone: a larger set begins with the images of a smaller one. Everything is
-    written next to `root` and renamed at the end, so `root` is there completely or not at all.
+    An image depends on `seed`, its split and its index alone: a larger set begins with the images of a smaller one.
+    Everything is written next to `root` and renamed at the end, so `root` is there completely or not at all.
 
     Args:
         root: the folder to make; its parents are made too.
@@ -82,7 +82,8 @@ def _is_ready(root: Path, parameters: dict[str, int]) -> bool:
         raise FileExistsError(f'{root} exists and is no shapes set: remove it, or give another folder') from None
     wanted = dict(parameters, version=VERSION)
     if found != wanted:
-        raise FileExistsError(f'{root} holds a shapes set made with {found}, not {wanted}: remove it, or give another folder')
+        raise FileExistsError(f'{root} holds a shapes set made with {found}, not {wanted}: remove it, or give another '
+                              'folder')
     return True
 
 

@@ -29,6 +29,8 @@ def _paths(dataset: Any, where: str) -> Iterator[Tuple[str, str]]:
     if not isinstance(dataset, dict):
         return
     root = dataset.get('data_root') or ''
+    if root:
+        yield f'{where}.data_root', root
     if dataset.get('ann_file'):
         yield f'{where}.ann_file', os.path.join(root, dataset['ann_file'])
     prefix = dataset.get('data_prefix') or {}

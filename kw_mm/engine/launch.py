@@ -35,6 +35,7 @@ def test(args: Namespace) -> None:
     if args.show_dir:
         _show(cfg, args.show_dir)
     runner = KWRunner.from_cfg(cfg)
+    runner.all_weights = True
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     runner.test()

@@ -45,5 +45,6 @@ class KWLinearClsHead(LoadsAnyLayout, HasTemperature, LinearClsHead):
 
     def layout_names(self) -> LayoutNames:
         """Keys of this head in a published file, where its warehouse is the last, and in plain ones."""
+        plain = (('classifier.1.', 'fc.'), ('classifier.', 'fc.'))
         return LayoutNames({PUBLISHED_WAREHOUSE: 'classifier'}, published=(('classifier.1.conv.', 'fc.'), ),
-                           static={'torchvision': (('classifier.1.', 'fc.'), ('classifier.', 'fc.'))}, foreign=BACKBONE, home='head.')
+                           static={'torchvision': plain}, foreign=BACKBONE, home='head.')

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from mmpretrain.models.backbones import MobileNetV2
 from inflate import inflate
+from mmpretrain.models.backbones import MobileNetV2
 from torch import nn
 
 from kw_mm.backbones import KWMobileNetV2, StaticMobileNetV2

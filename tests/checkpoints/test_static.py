@@ -21,7 +21,8 @@ def trained(network):
 def named(state_dict, project):
     """mmpretrain's MobileNetV2 under another project's names."""
     def rename(key):
-        return next((theirs + key[len(ours):] for ours, theirs in reverse(MOBILENET_V2[project]) if key.startswith(ours)), key)
+        pairs = reverse(MOBILENET_V2[project])
+        return next((theirs + key[len(ours):] for ours, theirs in pairs if key.startswith(ours)), key)
 
     return {rename(key): value for key, value in state_dict.items()}
 

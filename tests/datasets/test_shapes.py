@@ -17,7 +17,8 @@ COUNTS = dict(train=12, val=5)
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory) -> Path:
-    return write_shapes(tmp_path_factory.mktemp('data') / 'shapes', num_train=COUNTS['train'], num_val=COUNTS['val'], size=SIZE)
+    folder = tmp_path_factory.mktemp('data') / 'shapes'
+    return write_shapes(folder, num_train=COUNTS['train'], num_val=COUNTS['val'], size=SIZE)
 
 
 def load(root: Path, split: str) -> COCO:

@@ -30,11 +30,13 @@ class Net(BaseModel):
 def run(tmp_path, hook, epochs=3, resume=False, model=None, accumulate=1):
     model = model or Net()
     runner = Runner(
-        model, str(tmp_path), train_dataloader=dict(dataset=[torch.randn(3, 8, 8) for _ in range(8)], batch_size=2,
-                                                    sampler=dict(type='DefaultSampler', shuffle=False)),
+        model, str(tmp_path), train_dataloader=dict(
+            dataset=[torch.randn(3, 8, 8) for _ in range(8)], batch_size=2,
+            sampler=dict(type='DefaultSampler', shuffle=False)),
         train_cfg=dict(by_epoch=True, max_epochs=epochs), custom_hooks=[hook],
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=accumulate),
-        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)), resume=resume, experiment_name=f'{tmp_path.name}{epochs}',
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)), resume=resume,
+        experiment_name=f'{tmp_path.name}{epochs}',
         default_scope='mmengine')
     runner.train()
     return runner, model.seen

@@ -79,3 +79,28 @@ def test_options_that_cannot_work_say_why(tool, small_config, shapes, tmp_path, 
 def test_amp_on_the_cpu_says_why_not(tool, small_config, shapes, tmp_path):
     done = tool('train', small_config, '--amp', '--cfg-options', f'data_root={shapes}', cwd=tmp_path, ok=False)
     assert done.returncode == 2 and '--amp needs a GPU' in done.stderr
+
+
+def test_weights_that_cannot_be_had_say_what_to_do(tool, small_config, shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv('KW_MM_MIRROR', 'http://127.0.0.1:9/{name}')                    # nobody answers there
+    monkeypatch.setenv('KW_MM_CACHE', str(tmp_path))
+    done = tool('train', small_config, '--work-dir', tmp_path / 'run', '--cfg-options', f'data_root={shapes}',
+                'model.backbone.init_cfg.type=Pretrained',
+                'model.backbone.init_cfg.checkpoint=kw://resnet18-kw1x-imagenet', ok=False)
+    error = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert done.returncode == 2 and len(error) == 1 and 'Traceback' not in done.stderr
+    assert 'could not be downloaded' in error[0] and 'in a browser and save it as' in error[0]
+
+
+def test_a_checkpoint_of_another_model_is_not_scored(tool, small_config, shapes, tmp_path):
+    torch.save(dict(state_dict={'backbone.conv1.weight': torch.zeros(1)}), tmp_path / 'x.pth')
+    done = tool('test', small_config, tmp_path / 'x.pth', '--work-dir', tmp_path, '--cfg-options', f'data_root={shapes}',
+                ok=False)
+    assert done.returncode == 2 and 'x.pth' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_curves(tool, trained, tmp_path):
+    tool('plot_run', trained, '--out', tmp_path / 'run.png')
+    assert (tmp_path / 'run.png').stat().st_size > 10_000
+    done = tool('plot_run', tmp_path, ok=False)
+    assert done.returncode == 2 and 'is it the work dir of a training run?' in done.stderr

@@ -1,0 +1,45 @@
+# Proof of the whole chain on a CPU: plain ImageNet weights placed in the warehouses, temperature annealed 1 -> 0,
+# Mask R-CNN fine-tuned on 50 real COCO images and evaluated on the same 50. Overfitting on purpose.
+_base_ = '../mask_rcnn_kw_mbv2_1x_coco.py'
+
+model = dict(
+    backbone=dict(
+        frozen_stages=-1,
+        norm_eval=False,  # statistics must follow the kernels while the temperature falls
+        attention_norm='LN',  # two images are too few for statistics of pooled vectors
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://mobilenet_v2')),
+    neck=dict(out_channels=128),
+    rpn_head=dict(in_channels=128, feat_channels=128),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=128),
+        bbox_head=dict(in_channels=128, fc_out_channels=512),
+        mask_roi_extractor=dict(out_channels=128),
+        mask_head=dict(in_channels=128, conv_out_channels=128)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=64))),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)))
+
+size = dict(type='Resize', scale=(480, 480), keep_ratio=True)
+train_pipeline = [
+    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True), size,
+    dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')]
+test_pipeline = [
+    dict(type='LoadImageFromFile'), size, dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+train_annotations = 'annotations/instances_train2017.json'
+train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=0, persistent_workers=False,
+    dataset=dict(ann_file=train_annotations, data_prefix=dict(img='train2017/'), pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file='data/coco/' + train_annotations)
+test_evaluator = val_evaluator
+
+epochs = 40  # of 25 iterations
+train_cfg = dict(max_epochs=epochs, val_interval=10)
+optim_wrapper = dict(optimizer=dict(lr=2e-4))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=25),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=epochs, milestones=[32, 38], gamma=0.1)]
+custom_hooks = [dict(type='EpochSeedHook'), dict(type='AttentionTemperatureHook', duration=15)]
+default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=10, max_keep_ckpts=2))
+randomness = dict(seed=0)

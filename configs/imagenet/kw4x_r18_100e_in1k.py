@@ -1,0 +1,3 @@
+# ResNet-18 with KernelWarehouse 4x.
+_base_ = './kw_r18_100e_in1k.py'
+model = dict(backbone=dict(budget=4))

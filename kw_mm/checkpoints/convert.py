@@ -1,0 +1,193 @@
+"""Converting whole checkpoint files between our layout, the published one and plain static networks."""
+from typing import Any, Dict, Mapping, NamedTuple, Optional
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from ..warehouse import KWLayer, kw_layers
+from .looks import identify, layout_of, looks_like
+from .names import MOBILENET_V2, Prefixes, reverse
+from .unwrapping import below, unwrap
+
+TARGETS = ('kw_mm', 'static', 'published')
+PUBLISHED_BUDGETS = (1, 4, 1 / 2, 2, 1 / 4)
+CLASSIFIERS = ('fc.', 'classifier.1.', 'classifier.', 'head.fc.')
+KW_CLASSIFIER = 'classifier.1.conv.'
+OURS_ONLY = ('.attention.beta', 'warehouses.temperature')
+
+
+class Parts(NamedTuple):
+    """A network's weights.
+
+    Args:
+        backbone: The backbone's entries; of a published file also the warehouse of the classifier, if it has one.
+        classifier: The classifier's entries.
+        detector: Entries of neck and heads of a detector, under their full names.
+    """
+    backbone: Dict[str, Tensor]
+    classifier: Dict[str, Tensor]
+    detector: Dict[str, Tensor]
+
+
+def convert(content: Any, to: str = 'kw_mm', *, budget: float = 1) -> Dict[str, Dict[str, Tensor]]:
+    """Convert what a checkpoint file holds.
+
+    Args:
+        content: A state dict, wrapped or not, of a classifier, a detector or a backbone.
+        to: 'kw_mm', 'static' (mmpretrain's names; a KW network must be at temperature 1) or 'published'.
+        budget: Where plain static weights become KW ones: the budget to place them in.
+
+    Returns:
+        dict: ``{'state_dict': ...}``.
+
+    Raises:
+        CheckpointError: An unknown network, or a conversion that would change what the network computes.
+    """
+    if to not in TARGETS:
+        raise CheckpointError(f'to={to!r} is unknown; choose one of {", ".join(TARGETS)}')
+    try:
+        parts = split(unwrap(content))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    source = layout_of(parts.backbone)
+    if source == 'static' and to == 'static':
+        return join(parts, _mmpretrain_names(parts.backbone))
+    if source == 'static' and to == 'published':
+        raise CheckpointError('plain static weights have no published KernelWarehouse layout; convert them to kw_mm first')
+    backbone = _load_backbone(parts.backbone, None if source != 'static' else budget)
+    head = _load_head(parts)
+    if to == 'kw_mm':
+        return join(parts, backbone.state_dict(), head)
+    if to == 'static':
+        return join(parts, _static(backbone), head and _static(head))
+    return _published(parts, backbone, head)
+
+
+def for_openmmlab(content: Any) -> Dict[str, Any]:
+    """A whole OpenMMLab model's checkpoint from a file of any layout; files of OpenMMLab's own form stay as they are.
+
+    Published and torchvision-style files have no ``backbone.`` in front of the backbone's keys; they get it here.
+
+    Raises:
+        CheckpointError: There are no weights in it.
+    """
+    try:
+        entries = unwrap(content)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    if any(key.startswith(('backbone.', 'head.', 'neck.')) for key in entries):
+        return content if 'state_dict' in content else dict(state_dict=entries)
+    parts = split(entries)
+    if layout_of(parts.backbone) == 'published':
+        return convert(entries)
+    return join(parts, parts.backbone)
+
+
+def split(entries: Mapping[str, Tensor]) -> Parts:
+    """Take a network's weights apart."""
+    whole = any(key.startswith('backbone.') for key in entries)
+    detector = {key: value for key, value in entries.items() if key.startswith(('neck.', 'rpn_head.', 'roi_head.'))}
+    classifier = {key: value for key, value in entries.items() if key.startswith((*CLASSIFIERS, 'head.'))}
+    backbone = below(entries, 'backbone.') if whole else {
+        key: value for key, value in entries.items() if key not in detector and key not in classifier}
+    return Parts(backbone, classifier, detector)
+
+
+def join(parts: Parts, backbone: Mapping[str, Tensor], head: Optional[Any] = None) -> Dict[str, Dict[str, Tensor]]:
+    """A whole network under OpenMMLab's names."""
+    state_dict = {f'backbone.{key}': value for key, value in backbone.items()}
+    if head is not None:
+        values = head.state_dict() if isinstance(head, nn.Module) else head
+        state_dict.update({f'head.{key}': value for key, value in values.items()})
+    else:
+        for key, value in parts.classifier.items():
+            start = next((start for start in CLASSIFIERS if key.startswith(start)), '')
+            state_dict[f'head.fc.{key[len(start):]}' if start else key] = value
+    return dict(state_dict={**state_dict, **parts.detector})
+
+
+def _load_backbone(entries: Mapping[str, Tensor], budget: Optional[float]) -> nn.Module:
+    cfg = identify(entries)
+    if cfg is None:
+        raise CheckpointError(f'the weights look like {looks_like(entries)}; kw_mm converts ResNets and MobileNetV2')
+    problem: Optional[CheckpointError] = None
+    for candidate in PUBLISHED_BUDGETS if budget is None else (budget, ):
+        backbone = MODELS.build(dict(cfg, budget=candidate))
+        try:
+            backbone.load_state_dict(dict(entries))
+            return backbone
+        except CheckpointError as error:
+            problem = problem or error
+    raise problem
+
+
+def _load_head(parts: Parts) -> Optional[nn.Module]:
+    """The classifier as a module where it has a warehouse."""
+    published = any(key.startswith(KW_CLASSIFIER) for key in parts.classifier)
+    ours = below(parts.classifier, 'head.')
+    if not published and not any(key.startswith('warehouses.') for key in ours):
+        return None
+    classes = parts.classifier[f'{KW_CLASSIFIER}bias'] if published else ours['fc.bias']
+    fc1 = parts.classifier[f'{KW_CLASSIFIER}attention.fc1.weight'] if published else ours['fc.attention.fc1.weight']
+    head = MODELS.build(dict(type='KWLinearClsHead', num_classes=len(classes), in_channels=fc1.shape[1],
+                             _scope_='mmpretrain'))
+    head.load_state_dict({**parts.backbone, **parts.classifier} if published else ours)
+    return head
+
+
+def _static(module: nn.Module) -> Dict[str, Tensor]:
+    if float(module.temperature) != 1:
+        raise CheckpointError(f'the network is at temperature {float(module.temperature):g}: its kernels depend on the '
+                              'image; only at temperature 1 is it a plain static network')
+    layers = kw_layers(module)
+    plain = {key: value for key, value in module.state_dict().items()
+             if not key.startswith('warehouses.') and '.attention.' not in key}
+    return {**plain, **{f'{name}.weight': start_kernel(layer) for name, layer in layers.items()}}
+
+
+@torch.no_grad()
+def start_kernel(layer: KWLayer) -> Tensor:
+    """The plain kernel that a layer has at temperature 1, zero where it starts from the zero cell."""
+    cells = layer.warehouse.cells
+    with_zero = torch.cat([cells, torch.zeros_like(cells[:1])])
+    return layer.partition.to_kernel(with_zero[layer.start_cells])
+
+
+def _published(parts: Parts, backbone: nn.Module, head: Optional[nn.Module]) -> Dict[str, Dict[str, Tensor]]:
+    state_dict = _published_names(backbone)
+    if head is not None:
+        number = len(backbone.warehouses)
+        state_dict.update(_published_names(head, number))
+        key = f'warehouse_manager.weights.{number}'
+        state_dict[key] = state_dict[key].squeeze(-1)                     # published for a linear layer
+    elif parts.classifier:
+        name = 'fc.' if hasattr(backbone, 'res_layers') else 'classifier.'
+        for key, value in parts.classifier.items():
+            state_dict[name + key.rsplit('.', 1)[-1]] = value
+    if parts.detector:
+        state_dict = {**{f'backbone.{key}': value for key, value in state_dict.items()}, **parts.detector}
+    return dict(state_dict=state_dict)
+
+
+def _published_names(module: nn.Module, first: int = 0) -> Dict[str, Tensor]:
+    numbers = {f'warehouses.{name}.cells': f'warehouse_manager.weights.{first + i}'
+               for i, name in enumerate(module.warehouses)}
+    prefixes = reverse(module.layout_names().published)
+    return {numbers.get(key) or _rename(key, prefixes): value for key, value in module.state_dict().items()
+            if not key.endswith((*OURS_ONLY, '.frozen_cells'))}
+
+
+def _rename(key: str, prefixes: Prefixes) -> str:
+    return next((theirs + key[len(ours):] for ours, theirs in prefixes if key.startswith(ours)), key)
+
+
+def _mmpretrain_names(entries: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    known = identify(entries)
+    if known is None:
+        raise CheckpointError(f'the weights look like {looks_like(entries)}; kw_mm converts ResNets and MobileNetV2')
+    if known['type'] == 'KWResNet':
+        return dict(entries)
+    candidates = [{_rename(key, prefixes): value for key, value in entries.items()} for prefixes in MOBILENET_V2.values()]
+    return max(candidates, key=lambda renamed: sum(key.startswith(('conv', 'layer')) for key in renamed))

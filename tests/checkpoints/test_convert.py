@@ -1,0 +1,91 @@
+import pytest
+import torch
+from golden import Golden
+from mmengine.registry import MODELS
+from mmpretrain.models.backbones import MobileNetV2, ResNet
+
+from kw_mm.backbones import KWMobileNetV2, KWResNet
+from kw_mm.checkpoints import read_checkpoint
+from kw_mm.checkpoints.convert import convert
+from kw_mm.checkpoints.names import MOBILENET_V2, reverse
+from kw_mm.errors import CheckpointError
+
+GOLDEN = ['kw1x_resnet18', 'kw1d2x_resnet50', 'kw1x_mobilenetv2_100', 'kw1d2x_mobilenetv2_100']
+
+
+@pytest.mark.parametrize('name', GOLDEN)
+@pytest.mark.parametrize('detector', [False, True])
+def test_published_and_back_is_bit_exact(name, detector):
+    published = Golden(name).state_dict()
+    if detector:
+        published = {f'backbone.{key}': value for key, value in published.items()
+                     if not key.startswith(('fc.', 'classifier.')) and not key.endswith('weights.9')
+                     or (key.endswith('weights.9') and name == 'kw1x_mobilenetv2_100')}
+        published.update({'neck.fpn_convs.0.conv.weight': torch.randn(3), 'roi_head.bbox_head.fc_cls.bias': torch.randn(2)})
+    ours = convert(dict(model=published))
+    assert any(key.startswith('backbone.warehouses.') for key in ours['state_dict'])
+    back = convert(ours, 'published')['state_dict']
+    assert set(back) == set(published)
+    for key, value in published.items():
+        assert torch.equal(back[key], value), key
+
+
+def test_a_converted_classifier_loads_into_a_mmpretrain_model(tmp_path):
+    torch.save(convert(Golden('kw1d2x_mobilenetv2_100').state_dict()), tmp_path / 'x.pth')
+    model = MODELS.build(dict(
+        type='ImageClassifier', _scope_='mmpretrain', backbone=dict(type='KWMobileNetV2', budget=1 / 2),
+        neck=dict(type='GlobalAveragePooling'), head=dict(type='KWLinearClsHead', num_classes=1000, in_channels=1280)))
+    model.load_state_dict(read_checkpoint(str(tmp_path / 'x.pth'))['state_dict'])
+
+
+@pytest.mark.parametrize('plain, make', [(ResNet(18), lambda **kw: KWResNet(18, **kw)),
+                                         (MobileNetV2(), lambda **kw: KWMobileNetV2(**kw))])
+@pytest.mark.parametrize('budget', [1, 4])
+def test_plain_weights_at_temperature_1_come_back_bit_exact(plain, make, budget):
+    source = {**plain.state_dict(), 'head.fc.weight': torch.randn(3, 4), 'head.fc.bias': torch.randn(3)}
+    source = {key if key.startswith('head') else f'backbone.{key}': value for key, value in source.items()}
+    ours = convert(source, 'kw_mm', budget=budget)['state_dict']
+    backbone = make(budget=budget, temperature=1)
+    ours['backbone.warehouses.temperature'] = torch.ones(())
+    backbone.load_state_dict(ours)
+    back = convert(ours, 'static')['state_dict']
+    assert set(back) == set(source) and all(torch.equal(back[key], value) for key, value in source.items())
+
+
+def test_below_temperature_1_there_is_no_static_network():
+    with pytest.raises(CheckpointError, match='temperature 0: its kernels depend on the image'):
+        convert(KWResNet(18).state_dict(), 'static')
+
+
+def test_torchvision_names_become_mmpretrains():
+
+    plain = MobileNetV2().state_dict()
+    torchvision = {next(theirs + key[len(ours):] for ours, theirs in reverse(MOBILENET_V2['torchvision'])
+                        if key.startswith(ours)): value for key, value in plain.items()}
+    torchvision['classifier.1.weight'] = torch.zeros(10, 1280)
+    found = convert(torchvision, 'static')['state_dict']
+    assert set(found) == {f'backbone.{key}' for key in plain} | {'head.fc.weight'}
+
+
+@pytest.mark.parametrize('content, to, message', [
+    (ResNet(18).state_dict(), 'published', 'no published KernelWarehouse layout'),
+    (ResNet(18).state_dict(), 'onnx', "to='onnx' is unknown"),
+    ({'a.weight': torch.zeros(1)}, 'kw_mm', 'unknown network .*converts ResNets and MobileNetV2'),
+    ({'a': 1}, 'kw_mm', 'no weights'),
+])
+def test_what_cannot_be_converted_says_why(content, to, message):
+    with pytest.raises(CheckpointError, match=message):
+        convert(content, to)
+
+
+def test_the_command(tool, tmp_path):
+    source, ours, back = (tmp_path / name for name in ('a.pth', 'b.pth', 'c.pth'))
+    published = Golden('kw1x_resnet18').state_dict()
+    torch.save(dict(state_dict=published), source)
+    assert 'ResNet-18 in the kw_mm layout' in tool('convert_checkpoint', source, ours).stdout
+    tool('convert_checkpoint', ours, back, '--to', 'published')
+    assert all(torch.equal(value, published[key]) for key, value in torch.load(back)['state_dict'].items())
+    done = tool('convert_checkpoint', source, ours, ok=False)
+    assert done.returncode == 2 and '--overwrite' in done.stderr
+    done = tool('convert_checkpoint', tmp_path / 'nowhere.pth', back, '--overwrite', ok=False)
+    assert done.returncode == 2 and 'nowhere.pth' in done.stderr and 'Traceback' not in done.stderr
