@@ -46,8 +46,8 @@ def _common_config(args: Namespace) -> Config:
     cfg.launcher = args.launcher
     name = os.path.splitext(os.path.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', name)
-    if not torch.cuda.is_available() and cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend') == 'nccl':
-        cfg.env_cfg.dist_cfg.backend = 'gloo'
+    if args.launcher == 'pytorch' and not torch.cuda.is_available() and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')        # mmengine would ask for a GPU
     return cfg
 
 

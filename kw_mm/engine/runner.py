@@ -1,9 +1,11 @@
 """mmengine's runner, reading checkpoints with care."""
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
-from mmengine.model import is_model_wrapper
+import torch
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
+from torch import nn
 
 from ..checkpoints.convert import for_openmmlab
 from ..checkpoints.reading import own_run, read_checkpoint
@@ -19,6 +21,13 @@ class KWRunner(Runner):
 
     all_weights = False
     _resuming = False
+
+    def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
+        """As mmengine's, which asks for a GPU of every process; here CPU processes (gloo) will do as well."""
+        if model_wrapper_cfg is None and self.distributed and not torch.cuda.is_available():
+            unused = self.cfg.get('find_unused_parameters', False)
+            return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def resume(self, *args, **kwargs) -> None:
         """Resume from a checkpoint of this run."""

@@ -64,7 +64,8 @@ def test_masks_of_one_image_are_disjoint(root, split):
     coco = load(root, split)
     for annotations in coco.imgToAnns.values():
         masks = np.stack([coco.annToMask(annotation) for annotation in annotations])
-        assert (masks.sum(0) > 1).sum() <= 0.02 * masks.sum()  # rasterised polygons share some pixels along their common border
+        # rasterised polygons share some pixels along their common border
+        assert (masks.sum(0) > 1).sum() <= 0.02 * masks.sum()
 
 
 def test_mmdet_reads_the_set(root):
@@ -108,7 +109,8 @@ def pixels_within(region) -> np.ndarray:
 def test_every_shape_shows_enough(index, monkeypatch):
     whole = []
     paint = shape_scene._paint
-    monkeypatch.setattr(shape_scene, '_paint', lambda rng, image, outline: whole.append(outline) or paint(rng, image, outline))
+    monkeypatch.setattr(shape_scene, '_paint',
+                        lambda rng, image, outline: whole.append(outline) or paint(rng, image, outline))
     _, instances = draw_scene(np.random.default_rng(index), SIZE)
     assert len(instances) == len(whole) >= 1
     for (_, region), outline in zip(instances, whole):

@@ -1,6 +1,10 @@
 """tools/train.py and tools/test.py on synthetic images: training, evaluation, pictures, resume."""
 import json
+import os
 import pickle
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -79,6 +83,21 @@ def test_options_that_cannot_work_say_why(tool, small_config, shapes, tmp_path, 
 def test_amp_on_the_cpu_says_why_not(tool, small_config, shapes, tmp_path):
     done = tool('train', small_config, '--amp', '--cfg-options', f'data_root={shapes}', cwd=tmp_path, ok=False)
     assert done.returncode == 2 and '--amp needs a GPU' in done.stderr
+
+
+def test_two_processes(small_config, shapes, tmp_path):
+    """tools/dist_train.sh and tools/dist_test.sh; gloo where there is no GPU."""
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        port = server.getsockname()[1]
+    env = {**os.environ, 'PYTHON': sys.executable, 'PORT': str(port), 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+    options = ['--work-dir', tmp_path, '--cfg-options', f'data_root={shapes}']
+    for script, args in (('dist_train', []), ('dist_test', [tmp_path / 'epoch_3.pth'])):
+        done = subprocess.run(['bash', ROOT / f'tools/{script}.sh', small_config, *args, '2', *options], env=env,
+                              capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+    losses = scalars(tmp_path)[0]
+    assert len(losses) == 6 and all(line['loss'] == line['loss'] for line in losses)        # 12 images, 2 x 4 at a time
 
 
 def test_weights_that_cannot_be_had_say_what_to_do(tool, small_config, shapes, tmp_path, monkeypatch):
