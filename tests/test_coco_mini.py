@@ -52,7 +52,7 @@ def test_one_training_step_and_one_prediction_on_real_images(name, coco_mini):
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.train()
     batch = model.data_preprocessor(pseudo_collate([small[0], small[1]]), training=True)
-    losses = model.loss(**batch)
+    losses = model(**batch, mode='loss')
     sum(sum(value) if isinstance(value, list) else value for key, value in losses.items() if 'loss' in key).backward()
     trained = {key: p for key, p in model.named_parameters() if p.requires_grad}
     without = [key for key, p in trained.items() if p.grad is None or not p.grad.isfinite().all()]
@@ -62,7 +62,7 @@ def test_one_training_step_and_one_prediction_on_real_images(name, coco_mini):
     assert not any(key.startswith(('backbone.layer3.', 'neck.', 'roi_head.')) for key in frozen)
     model.eval()
     with torch.no_grad():
-        sample = model.predict(**model.data_preprocessor(pseudo_collate([small[2]])))[0]
+        sample = model(**model.data_preprocessor(pseudo_collate([small[2]])), mode='predict')[0]
     assert sample.pred_instances.bboxes.shape[1] == 4
     assert bool(kw_layers(model)) == ('kw' in name)
 

@@ -4,9 +4,9 @@ import torch
 from command_line import ROOT, SHARED
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import load_state_dict
-from mmpretrain.datasets import ImageNet
 from mmpretrain.models.backbones import MobileNetV2, ResNet
 from mmpretrain.models.heads import LinearClsHead
+from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 
 from kw_mm.checkpoints.convert import convert
@@ -28,7 +28,7 @@ def images():
         pytest.skip(f'needs real ImageNet images in {folder}')
     init_default_scope('mmpretrain')
     cfg = load_config(str(ROOT / 'configs/demo/kw_r50_imagenet_mini.py'), dict(data_root=str(folder)))
-    dataset = ImageNet(**{key: value for key, value in cfg.test_dataloader.dataset.items() if key != 'type'})
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
     mean, std = (torch.tensor(cfg.data_preprocessor[name]).view(3, 1, 1) for name in ('mean', 'std'))
     samples = [dataset[i] for i in range(len(dataset))]
     pixels = torch.stack([(sample['inputs'].flip(0).float() - mean) / std for sample in samples])

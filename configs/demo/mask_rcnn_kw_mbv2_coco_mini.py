@@ -6,7 +6,7 @@ model = dict(
     backbone=dict(
         frozen_stages=-1,
         norm_eval=False,  # statistics must follow the kernels while the temperature falls
-        attention_norm='LN',  # two images are too few for statistics of pooled vectors
+        attention_norm='LN',  # four images are too few for statistics of pooled vectors
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://mobilenet_v2')),
     neck=dict(out_channels=128),
     rpn_head=dict(in_channels=128, feat_channels=128),
@@ -15,10 +15,10 @@ model = dict(
         bbox_head=dict(in_channels=128, fc_out_channels=512),
         mask_roi_extractor=dict(out_channels=128),
         mask_head=dict(in_channels=128, conv_out_channels=128)),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=64))),
-    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)))
+    train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=100), rcnn=dict(sampler=dict(num=32))),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)))
 
-size = dict(type='Resize', scale=(480, 480), keep_ratio=True)
+size = dict(type='Resize', scale=(320, 320), keep_ratio=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True), size,
     dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')]
@@ -26,7 +26,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile'), size, dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
 train_annotations = 'annotations/instances_train2017.json'
-train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(
     num_workers=0, persistent_workers=False,
     dataset=dict(ann_file=train_annotations, data_prefix=dict(img='train2017/'), pipeline=test_pipeline))
@@ -34,12 +34,14 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file='data/coco/' + train_annotations)
 test_evaluator = val_evaluator
 
-epochs = 40  # of 25 iterations
-train_cfg = dict(max_epochs=epochs, val_interval=10)
-optim_wrapper = dict(optimizer=dict(lr=2e-4))
+epochs = 90  # of 13 iterations
+train_cfg = dict(max_epochs=epochs, val_interval=15)
+optim_wrapper = dict(
+    optimizer=dict(lr=5e-4), paramwise_cfg=dict(custom_keys={'attention': dict(lr_mult=4.)}),
+    clip_grad=dict(max_norm=10))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=25),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=epochs, milestones=[32, 38], gamma=0.1)]
-custom_hooks = [dict(type='EpochSeedHook'), dict(type='AttentionTemperatureHook', duration=15)]
-default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=10, max_keep_ckpts=2))
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=epochs, milestones=[75, 85], gamma=0.1)]
+custom_hooks = [dict(type='EpochSeedHook'), dict(type='AttentionTemperatureHook', duration=30)]
+default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=15, max_keep_ckpts=2))
 randomness = dict(seed=0)

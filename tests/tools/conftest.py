@@ -28,6 +28,6 @@ val_dataloader = dict(batch_size=2)
 train_cfg = dict(max_epochs=3, val_interval=3)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=-1))
 log_processor = dict(window_size=1)
-randomness = dict(_delete_=True)
+randomness = dict(seed=None)
 """)
     return path

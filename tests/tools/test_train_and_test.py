@@ -21,11 +21,11 @@ def trained(tool, small_config, shapes, tmp_path_factory):
 def test_training_logs_saves_and_evaluates(trained):
     losses, evaluations = scalars(trained)
     assert [line['step'] for line in losses] == list(range(1, 10))
-    assert [line['temperature'] for line in losses] == pytest.approx([max(0, (6 - t) / 6) for t in range(1, 10)])
+    assert [line['temperature'] for line in losses] == pytest.approx([(12 - t) / 12 for t in range(1, 10)])
     assert all(torch.isfinite(torch.tensor(line['loss'])) for line in losses)
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(evaluations[0])
     checkpoint = torch.load(trained / 'epoch_2.pth', weights_only=False)
-    assert float(checkpoint['state_dict']['backbone.warehouses.temperature']) == 0
+    assert float(checkpoint['state_dict']['backbone.warehouses.temperature']) == 0.5
 
 
 def test_test_scores_the_checkpoint_as_training_did(tool, trained, small_config, shapes, tmp_path):
@@ -57,7 +57,7 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(tool, trained, small_config
 @pytest.mark.parametrize('args, message', [
     (('train', 'nowhere.py'), "config 'nowhere.py' does not exist"),
     (('train', ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py', '--cfg-options', 'data_root=/nowhere/'),
-     "'/nowhere/annotations/instances_train2017.json'"),
+     "'/nowhere/' (train_dataloader.dataset.data_root) does not exist"),
     (('test', ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py', 'nowhere.pth'), "checkpoint 'nowhere.pth' does not exist"),
     (('make_gallery', '/nowhere', 'x.png'), 'no pictures in /nowhere'),
     (('make_shapes', 'x', '--size', '3'), 'size=3'),
