@@ -4,10 +4,13 @@ import json
 import pytest
 import torch
 from command_line import ROOT
+from golden import Golden
 from mmdet.registry import DATASETS, MODELS
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
+from kw_mm.checkpoints import read_checkpoint
+from kw_mm.checkpoints.convert import for_openmmlab
 from kw_mm.engine import load_config
 from kw_mm.warehouse import kw_layers
 
@@ -97,3 +100,34 @@ def test_train_and_test_on_real_images(small_coco_config, coco_mini, tmp_path, t
     tool('test', small_coco_config, tmp_path / 'train/epoch_1.pth', '--work-dir', tmp_path / 'test', *options)
     after = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text().splitlines()[-1])
     assert {key: after[key] for key in after if 'mAP' in key} == {key: during[key] for key in during if 'mAP' in key}
+
+
+CONV = ('weight', 'bias')
+MMDET_2_KEYS = [
+    *(f'neck.{kind}_convs.{i}.conv.{part}' for kind in ('lateral', 'fpn') for i in range(4) for part in CONV),
+    *(f'rpn_head.{layer}.{part}' for layer in ('rpn_conv', 'rpn_cls', 'rpn_reg') for part in CONV),
+    *(f'roi_head.bbox_head.{layer}.{part}' for layer in ('fc_cls', 'fc_reg', 'shared_fcs.0', 'shared_fcs.1')
+      for part in CONV),
+    *(f'roi_head.mask_head.{layer}.{part}' for layer in ('convs.0.conv', 'convs.1.conv', 'convs.2.conv', 'convs.3.conv',
+                                                         'upsample', 'conv_logits') for part in CONV)]
+
+
+@pytest.mark.parametrize('config, golden', [('mask_rcnn_kw_r50_1x_coco.py', 'kw1x_resnet50'),
+                                            ('mask_rcnn_kw_mbv2_1x_coco.py', 'kw1x_mobilenetv2_100')])
+def test_a_published_mmdet_2_detector_loads_key_by_key(config, golden, tmp_path):
+    """Neck and heads of mmdet 2's Mask R-CNN are called the same in mmdet 3; the backbone is in the published layout."""
+    cfg = load_config(str(ROOT / 'configs' / config))
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model)
+    own = model.state_dict()
+    assert sorted(key for key in own if not key.startswith('backbone.')) == sorted(MMDET_2_KEYS)
+    published = Golden(golden).state_dict()
+    checkpoint = {f'backbone.{key}': value for key, value in published.items() if not key.startswith(('fc.', 'classifier.'))}
+    checkpoint.update({key: torch.randn(own[key].shape) for key in MMDET_2_KEYS})
+    path = tmp_path / 'detector.pth'
+    torch.save(dict(state_dict=checkpoint, meta=dict(mmdet_version='2.11.0'), optimizer={}), path)
+    converted = for_openmmlab(read_checkpoint(str(path)))
+    model.load_state_dict(converted['state_dict'])
+    assert torch.equal(model.roi_head.mask_head.upsample.weight, checkpoint['roi_head.mask_head.upsample.weight'])
+    assert torch.equal(model.backbone.warehouses[list(model.backbone.warehouses)[2]].cells,
+                       published['warehouse_manager.weights.2'])

@@ -1,4 +1,5 @@
 """Loading a state dict of any layout into a module with warehouses."""
+from collections import Counter
 from typing import Dict, Iterable, List, Mapping, MutableMapping, Optional, Tuple
 
 from mmengine.logging import print_log
@@ -127,7 +128,7 @@ def _check(module: nn.Module, own: Mapping[str, Tensor], entries: Mapping[str, T
     if any(key.endswith('.frozen_cells') for key in problems['unknown']):
         raise CheckpointError(f"the weights were trained with freeze_warehouses='strict': build the {type(module).__name__} "
                               "with that and the same frozen_stages, so that its frozen layers keep their own cells")
-    details = '; '.join(f'{title}: {summarise(keys, 3)}' for title, keys in problems.items() if keys)
+    details = '; '.join(f'{title}: {_few(keys)}' for title, keys in problems.items() if keys)
     reference = (_budget(module), own)
     raise CheckpointError(f'the weights look like {looks_like(entries, reference)}, but this {type(module).__name__} is '
                           f'{looks_like(own, reference)} ({details})')
@@ -147,14 +148,14 @@ def _log(module: nn.Module, layout: str, used: int, left_over: Iterable[str]) ->
 
 
 def summarise(keys: Iterable[str], most: int = 12) -> str:
-    """Name the keys, or, where there are many, the groups of keys with their sizes."""
+    """Name every key, or, where there are many, every group of keys with its size."""
     keys = list(keys)
     if len(keys) <= most:
         return ', '.join(keys)
-    if most < 12:
-        return ', '.join(keys[:most]) + f' and {len(keys) - most} more'
-    groups: Dict[str, int] = {}
-    for key in keys:
-        group = '.'.join(key.split('.')[:2])
-        groups[group] = groups.get(group, 0) + 1
+    groups = Counter('.'.join(key.split('.')[:2]) for key in keys)
     return ', '.join(f'{group}.* ({count})' if count > 1 else group for group, count in groups.items())
+
+
+def _few(keys: List[str], most: int = 3) -> str:
+    rest = f' and {len(keys) - most} more' if len(keys) > most else ''
+    return ', '.join(keys[:most]) + rest

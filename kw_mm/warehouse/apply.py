@@ -1,7 +1,7 @@
 """Put warehouses into any network, given a sharing plan."""
 import difflib
 from fractions import Fraction
-from typing import Dict, List, Sequence, Tuple, Union
+from typing import Dict, List, Tuple, Union
 
 import torch
 from torch import nn
@@ -151,8 +151,3 @@ def _init_cells(layer: KWLayer, start: Start, init: str) -> None:
 def _replace(module: nn.Module, name: str, new: nn.Module) -> None:
     parent, _, child = name.rpartition('.')
     setattr(module.get_submodule(parent), child, new)
-
-
-def frozen_names(layers: Dict[str, KWLayer]) -> Sequence[str]:
-    """Names of the KW layers whose own parameters are all frozen."""
-    return [name for name, layer in layers.items() if not any(p.requires_grad for p in layer.parameters())]

@@ -1,7 +1,7 @@
 """What freezing a layer means for the warehouse it shares with layers that still train."""
 from torch import nn
 
-from .apply import frozen_names, kw_layers
+from .apply import kw_layers
 
 MODES = ('none', 'exclusive', 'strict')
 
@@ -31,7 +31,7 @@ def freeze_warehouses(module: nn.Module, mode: str) -> None:
     if mode == 'none':
         return
     layers = kw_layers(module)
-    frozen = set(frozen_names(layers))
+    frozen = {name for name, layer in layers.items() if not any(p.requires_grad for p in layer.parameters())}
     trained = {layer.warehouse_name for name, layer in layers.items() if name not in frozen}
     for name, warehouse in module.warehouses.items():
         if name not in trained:
