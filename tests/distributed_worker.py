@@ -30,19 +30,20 @@ def loss_of(outputs):
     return outputs[-1].square().mean()
 
 
-def train(model, x, steps=2):
+def train(model, x):
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     model.train()
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss_of(model(x)).backward()
-        optimizer.step()
+    optimizer.zero_grad()
+    loss_of(model(x)).backward()
+    optimizer.step()
 
 
 def worker(rank, port, cfg, path):
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    model = DistributedDataParallel(build(cfg))                          # no find_unused_parameters
+    model = MODELS.build(dict(cfg)).double()
+    model.load_state_dict(torch.load(f'{path}/start.pth'))
+    model = DistributedDataParallel(model)                                # no find_unused_parameters
     train(model, images()[2 * rank:2 * rank + 2])
     torch.save(model.module.state_dict(), f'{path}/{rank}.pth')
     dist.destroy_process_group()
