@@ -34,8 +34,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file='data/coco/' + train_annotations)
 test_evaluator = val_evaluator
 
-epochs = 75  # of 13 iterations
-train_cfg = dict(max_epochs=epochs, val_interval=15)
+epochs = 100  # of 13 iterations
+train_cfg = dict(max_epochs=epochs, val_interval=10)
 # A thousand iterations are few: the attention must learn, before the temperature is down, what ImageNet training has
 # hundreds of thousands for. It gets larger steps, and the temperature falls slowly.
 optim_wrapper = dict(
@@ -43,7 +43,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=epochs, milestones=[65, 72], gamma=0.1)]
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=epochs, milestones=[88, 96], gamma=0.1)]
 custom_hooks = [dict(type='EpochSeedHook'), dict(type='AttentionTemperatureHook', duration=50)]
-default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=15, max_keep_ckpts=2))
+default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=10, max_keep_ckpts=2))
 randomness = dict(seed=0)

@@ -32,6 +32,8 @@ def read_scalars(work_dir: str) -> Dict[str, Curve]:
             for name, value in record.items():
                 if isinstance(value, (int, float)) and name not in ('step', 'iter', 'epoch'):
                     curves.setdefault(name, {})[step] = value
+    if 'base_lr' in curves:                              # the first parameter group may have a multiple of it
+        curves['lr'] = curves.pop('base_lr')
     return {name: (list(points), list(points.values())) for name, points in curves.items()}
 
 
