@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
 from .looks import identify, layout_of, looks_like
-from .names import MOBILENET_V2, Prefixes, reverse
+from .names import MOBILENET_V2, rename, reverse
 from .unwrapping import below, unwrap
 
 TARGETS = ('kw_mm', 'static', 'published')
@@ -175,12 +175,8 @@ def _published_names(module: nn.Module, first: int = 0) -> Dict[str, Tensor]:
     numbers = {f'warehouses.{name}.cells': f'warehouse_manager.weights.{first + i}'
                for i, name in enumerate(module.warehouses)}
     prefixes = reverse(module.layout_names().published)
-    return {numbers.get(key) or _rename(key, prefixes): value for key, value in module.state_dict().items()
+    return {numbers.get(key) or rename(key, prefixes): value for key, value in module.state_dict().items()
             if not key.endswith((*OURS_ONLY, '.frozen_cells'))}
-
-
-def _rename(key: str, prefixes: Prefixes) -> str:
-    return next((theirs + key[len(ours):] for ours, theirs in prefixes if key.startswith(ours)), key)
 
 
 def _mmpretrain_names(entries: Mapping[str, Tensor]) -> Dict[str, Tensor]:
@@ -189,5 +185,5 @@ def _mmpretrain_names(entries: Mapping[str, Tensor]) -> Dict[str, Tensor]:
         raise CheckpointError(f'the weights look like {looks_like(entries)}; kw_mm converts ResNets and MobileNetV2')
     if known['type'] == 'KWResNet':
         return dict(entries)
-    candidates = [{_rename(key, prefixes): value for key, value in entries.items()} for prefixes in MOBILENET_V2.values()]
+    candidates = [{rename(key, prefixes): value for key, value in entries.items()} for prefixes in MOBILENET_V2.values()]
     return max(candidates, key=lambda renamed: sum(key.startswith(('conv', 'layer')) for key in renamed))

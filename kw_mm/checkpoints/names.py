@@ -8,6 +8,11 @@ Prefixes = Tuple[Tuple[str, str], ...]
 MOBILENET_V2_BLOCKS = (1, 2, 3, 4, 3, 3, 1)
 
 
+def rename(key: str, prefixes: Prefixes) -> str:
+    """A key under its new prefix; unchanged where no old one fits."""
+    return next((new + key[len(old):] for old, new in prefixes if key.startswith(old)), key)
+
+
 @dataclass(frozen=True)
 class LayoutNames:
     """What a module's keys are called elsewhere.
@@ -27,10 +32,8 @@ class LayoutNames:
 
     def rename(self, key: str, prefixes: Prefixes) -> Optional[str]:
         """Our name of a key; None if it belongs to another module."""
-        for theirs, ours in prefixes:
-            if key.startswith(theirs):
-                return ours + key[len(theirs):]
-        return None if key.startswith(self.foreign) else key
+        renamed = rename(key, prefixes)
+        return None if renamed == key and key.startswith(self.foreign) else renamed
 
 
 def torchvision_mobilenet_v2(blocks: Sequence[int] = MOBILENET_V2_BLOCKS) -> Prefixes:

@@ -57,7 +57,7 @@ def _renamed(names: LayoutNames, prefixes: Prefixes, entries: Mapping[str, Tenso
 
 def _refuse_small_budgets(module: nn.Module, layers: Mapping[str, KWLayer]) -> None:
     for layer in layers.values():
-        if (layer.start_cells == layer.warehouse.num_cells).any():
+        if layer.starts_from_zero_cell:
             raise CheckpointError(
                 f'plain static weights cannot start this {type(module).__name__}: its budget is below 1, so there are fewer '
                 'cells than the plain network has kernels to place; use KernelWarehouse weights of this budget, or a '

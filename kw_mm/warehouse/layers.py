@@ -49,6 +49,11 @@ class KWLayer(nn.Module):
         """Start cell of each mixture, shape (m, ); n stands for the zero cell."""
         return self.attention.beta.argmax(dim=-1)
 
+    @property
+    def starts_from_zero_cell(self) -> bool:
+        """Whether some mixture has no start cell of its own, as with budgets below 1."""
+        return bool((self.start_cells == self.warehouse.num_cells).any())
+
     def init_weights(self) -> None:
         """Nothing to do: KW layers are initialised when they are built, and OpenMMLab must leave them so."""
 
@@ -78,7 +83,7 @@ class KWLayer(nn.Module):
         if kernel.numel() != torch.Size(self.partition.kernel_shape).numel() or len(kernel) != self.out_channels:
             raise ValueError(f'a kernel of shape {tuple(kernel.shape)} does not fit a layer of '
                              f'shape {self.partition.kernel_shape}')
-        if (self.start_cells == self.warehouse.num_cells).any():
+        if self.starts_from_zero_cell:
             raise ValueError('a plain kernel cannot be placed in a warehouse with budget < 1: '
                              'some of its mixtures have no start cell of their own')
         values = self.partition.to_cells(kernel.reshape(self.partition.kernel_shape))
