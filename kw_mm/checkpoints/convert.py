@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
+from ..warehouse.warehouse import list_cells
 from .looks import identify, layout_of, looks_like
 from .names import MOBILENET_V2, rename, reverse
 from .unwrapping import below, unwrap
@@ -150,7 +151,7 @@ def _static(module: nn.Module) -> Dict[str, Tensor]:
 @torch.no_grad()
 def start_kernel(layer: KWLayer) -> Tensor:
     """The plain kernel that a layer has at temperature 1, zero where it starts from the zero cell."""
-    cells = layer.warehouse.cells
+    cells = list_cells(layer.warehouse.cells)
     with_zero = torch.cat([cells, torch.zeros_like(cells[:1])])
     return layer.partition.to_kernel(with_zero[layer.start_cells])
 
@@ -175,8 +176,9 @@ def _published_names(module: nn.Module, first: int = 0) -> Dict[str, Tensor]:
     numbers = {f'warehouses.{name}.cells': f'warehouse_manager.weights.{first + i}'
                for i, name in enumerate(module.warehouses)}
     prefixes = reverse(module.layout_names().published)
-    return {numbers.get(key) or rename(key, prefixes): value for key, value in module.state_dict().items()
-            if not key.endswith((*OURS_ONLY, '.frozen_cells'))}
+    entries = {key: value for key, value in module.state_dict().items() if not key.endswith((*OURS_ONLY, '.frozen_cells'))}
+    return {numbers.get(key) or rename(key, prefixes): list_cells(value) if key in numbers else value
+            for key, value in entries.items()}
 
 
 def _mmpretrain_names(entries: Mapping[str, Tensor]) -> Dict[str, Tensor]:

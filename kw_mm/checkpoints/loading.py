@@ -1,4 +1,5 @@
 """Loading a state dict of any layout into a module with warehouses."""
+import math
 from collections import Counter
 from typing import Dict, Iterable, List, Mapping, MutableMapping, Optional, Tuple
 
@@ -136,7 +137,7 @@ def _check(module: nn.Module, own: Mapping[str, Tensor], entries: Mapping[str, T
 
 def _budget(module: nn.Module) -> float:
     layers: List[KWLayer] = list(kw_layers(module).values())
-    mixed = sum(layer.partition.num_mixtures * layer.cells[0].numel() for layer in layers)
+    mixed = sum(layer.partition.num_mixtures * math.prod(layer.warehouse.cell_shape) for layer in layers)
     return sum(warehouse.cells.numel() for warehouse in module.warehouses.values()) / mixed if mixed else 0
 
 

@@ -8,6 +8,7 @@ from typing import Dict, List, Mapping, Tuple
 
 from torch import Tensor, nn
 
+from ..warehouse.warehouse import store_cells
 from .names import LayoutNames
 
 CELLS = re.compile(r'warehouse_manager\.weights\.(\d+)$')
@@ -22,7 +23,7 @@ def from_published(module: nn.Module, names: LayoutNames,
         if cells:
             name = names.warehouses.get(int(cells.group(1)))
             ours = name and f'warehouses.{name}.cells'
-            value = as_cells(value)
+            value = _stored(value)
         else:
             ours = names.rename(key, names.published)
         if ours is None:
@@ -32,6 +33,6 @@ def from_published(module: nn.Module, names: LayoutNames,
     return used, foreign
 
 
-def as_cells(value: Tensor) -> Tensor:
-    """(n, cell_out, cell_in, 1, 1), whether published for a convolution or, with one dimension less, a linear layer."""
-    return value.reshape(*value.shape[:3], 1, 1) if 3 <= value.dim() <= 5 and value[0, 0, 0].numel() == 1 else value
+def _stored(value: Tensor) -> Tensor:
+    """Published cells, (n, cell_out, cell_in, 1, 1) or one dimension less for a linear layer, as warehouses store them."""
+    return store_cells(value) if 3 <= value.dim() <= 5 and value[0, 0, 0].numel() == 1 else value

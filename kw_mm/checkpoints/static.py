@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
+from ..warehouse.warehouse import store_cells
 from .names import LayoutNames, Prefixes
 
 
@@ -31,7 +32,8 @@ def from_static(module: nn.Module, names: LayoutNames,
         kernel = used.get(f'{name}.weight')
         if kernel is not None and _fits(layer, kernel):
             kernel = used.pop(f'{name}.weight').reshape(layer.partition.kernel_shape)
-            cells[layer.warehouse_name][layer.start_cells] = layer.partition.to_cells(kernel).to(cells[layer.warehouse_name])
+            stored = cells[layer.warehouse_name]
+            stored[:, layer.start_cells] = store_cells(layer.partition.to_cells(kernel)).to(stored)
             used.update(_unchanged(name, layer))
     used.update({f'warehouses.{name}.cells': value for name, value in cells.items()})
     if layers:

@@ -1,44 +1,110 @@
-"""Convolution and linear maps in which every image of the batch has its own kernel."""
-from typing import Tuple, Union
+"""Convolution and linear maps in which every image of the batch has its own kernel.
+
+Which of the equivalent computations a layer takes follows from its geometry alone; ``docs/performance.md`` has the
+measurements behind each choice.
+"""
+from typing import Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.modules.utils import _pair
 
-Size = Union[int, Tuple[int, int]]
+from .patches import Patches, output_size
+from .reference import Size, grouped_conv2d, on_reference_path
+
+MAPPED_BYTES = 32 * 2**20       # allocations above this are mapped, and their pages zeroed, anew each time (glibc)
 
 
 def conv2d_per_image(x: Tensor,
                      kernels: Tensor,
-                     bias: Tensor = None,
+                     bias: Optional[Tensor] = None,
                      stride: Size = 1,
                      padding: Union[Size, str] = 0,
                      dilation: Size = 1,
                      groups: int = 1) -> Tensor:
     """Convolve image b of the batch with kernel b.
 
-    The batch is folded into the channels, so that one grouped convolution serves all images;
-    a single image needs no folding.
-
     Args:
-        x (Tensor): Features, shape (B, C_in, H, W).
-        kernels (Tensor): One kernel per image, shape (B, C_out, C_in / groups, kh, kw).
+        x (Tensor): Features, shape (B, C_in, H, W), contiguous or channels-last; so is the result.
+        kernels (Tensor): One kernel per image, shape (B, C_out, C_in / groups, kh, kw), of any strides.
         bias (Tensor, optional): Shared by all images, shape (C_out, ).
         stride, padding, dilation, groups: As in :func:`torch.nn.functional.conv2d`.
 
     Returns:
         Tensor: Shape (B, C_out, H_out, W_out).
     """
-    if len(x) == 1:
+    if on_reference_path():
+        return grouped_conv2d(x, kernels, bias, stride, padding, dilation, groups)
+    size, stride, dilation = tuple(kernels.shape[-2:]), _pair(stride), _pair(dilation)
+    pads = _symmetric(padding, size, dilation)
+    if groups == 1 and size == (1, 1) and pads == (0, 0):
+        x = x if stride == (1, 1) else x[:, :, ::stride[0], ::stride[1]]
+        if not _one_convolution(x, kernels):
+            return pointwise_per_image(x, kernels[..., 0, 0], bias)
+        stride = (1, 1)
+    if len(x) == 1:                                     # its kernel is everyone's: nothing to fold or to group
         return F.conv2d(x, kernels[0], bias, stride, padding, dilation, groups)
-    batch, out_channels = kernels.shape[:2]
-    folded = x.reshape(1, -1, *x.shape[2:])                          # (1, B C_in, H, W)
-    out = F.conv2d(folded, kernels.flatten(0, 1), None, stride, padding, dilation, batch * groups)
-    out = out.reshape(batch, out_channels, *out.shape[2:])
-    return out if bias is None else out + bias.to(out.dtype).view(1, -1, 1, 1)
+    if groups == 1 and pads is not None and _patches_are_smaller(x, kernels, stride, pads, dilation):
+        return _multiply_patches(x, kernels, bias, stride, pads, dilation)
+    return grouped_conv2d(x, kernels, bias, stride, padding, dilation, groups)
 
 
-def linear_per_image(x: Tensor, weights: Tensor, bias: Tensor = None) -> Tensor:
+def _symmetric(padding: Union[Size, str], size: Tuple[int, int], dilation: Tuple[int, int]) -> Optional[Tuple[int, int]]:
+    """Padding on both sides as numbers; None where the sides differ."""
+    if padding == 'valid':
+        return (0, 0)
+    if padding == 'same':
+        total = [d * (k - 1) for k, d in zip(size, dilation)]
+        return None if any(t % 2 for t in total) else tuple(t // 2 for t in total)
+    return _pair(padding)
+
+
+def _one_convolution(x: Tensor, kernels: Tensor) -> bool:
+    """Whether a 1x1 convolution is left to the convolution library: a single image on a CPU without its big temporaries."""
+    largest = max(x.shape[1], kernels.shape[1]) * x.shape[2] * x.shape[3] * x.element_size()
+    return len(x) == 1 and x.device.type == 'cpu' and largest < MAPPED_BYTES
+
+
+def _patches_are_smaller(x: Tensor, kernels: Tensor, stride, padding, dilation) -> bool:
+    """Whether reading the kernels outweighs writing out the patches: C_out output channels, fewer positions."""
+    height, width = output_size(x.shape[2:], kernels.shape[-2:], stride, padding, dilation)
+    return height * width <= kernels.shape[1]
+
+
+def pointwise_per_image(x: Tensor, weights: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+    """1x1 convolution with one weight matrix per image, as one batched matrix product.
+
+    Args:
+        x (Tensor): Shape (B, C_in, H, W).
+        weights (Tensor): Shape (B, C_out, C_in).
+        bias (Tensor, optional): Shape (C_out, ).
+
+    Returns:
+        Tensor: Shape (B, C_out, H, W), channels-last where ``x`` is.
+    """
+    if _channels_last(x):
+        return linear_per_image(x.permute(0, 2, 3, 1), weights, bias).permute(0, 3, 1, 2)
+    out = torch.bmm(weights, x.flatten(2))
+    out = out if bias is None else out + bias.to(out.dtype).view(1, -1, 1)
+    return out.unflatten(2, x.shape[2:])
+
+
+def _multiply_patches(x: Tensor, kernels: Tensor, bias: Optional[Tensor], stride, padding, dilation) -> Tensor:
+    size = tuple(kernels.shape[-2:])
+    patches = Patches.apply(x, size, stride, padding, dilation)                    # (B, kh kw C_in, H_out W_out)
+    rows = kernels.permute(0, 1, 3, 4, 2).flatten(2)                               # (B, C_out, kh kw C_in)
+    out = torch.bmm(rows, patches)
+    out = out if bias is None else out + bias.to(out.dtype).view(1, -1, 1)
+    out = out.unflatten(2, output_size(x.shape[2:], size, stride, padding, dilation))
+    return out.contiguous(memory_format=torch.channels_last) if _channels_last(x) else out
+
+
+def _channels_last(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def linear_per_image(x: Tensor, weights: Tensor, bias: Optional[Tensor] = None) -> Tensor:
     """Apply weight matrix b to sample b.
 
     Args:

@@ -143,7 +143,7 @@ def _build_layer(plain: Union[nn.Conv2d, nn.Linear], **options) -> KWLayer:
 @torch.no_grad()
 def _init_cells(layer: KWLayer, start: Start, init: str) -> None:
     own = slice(start.first_cell, start.first_cell + start.num_cells)
-    kaiming_cells_(layer.warehouse.cells[own])
+    kaiming_cells_(layer.warehouse.cells[:, own])
     if init == 'plain':
         layer.place_kernel(kaiming_kernel(layer.partition.kernel_shape))
 

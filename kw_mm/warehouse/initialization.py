@@ -75,9 +75,9 @@ def kaiming_cells_(cells: Tensor) -> Tensor:
     """Fill the cells that belong to one layer as published: Kaiming normal, fan-out over all of them stacked.
 
     Args:
-        cells (Tensor): Shape (b m, cell_out, cell_in, 1, 1).
+        cells (Tensor): Shape (cell_out, b m, cell_in).
     """
-    fan_out = len(cells) * cells.shape[1]
+    fan_out = cells.shape[0] * cells.shape[1]
     return cells.normal_(0, math.sqrt(2 / fan_out)) if fan_out else cells
 
 

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from ..dynamic_conv import conv2d_per_image, linear_per_image
-from ..dynamic_conv.per_image import Size
+from ..dynamic_conv.reference import Size, on_reference_path
 from .attention import KernelAttention
+from .mixing import mix_cells
 from .partition import Partition
 from .warehouse import Warehouse, Warehouses
 
@@ -41,7 +42,7 @@ class KWLayer(nn.Module):
 
     @property
     def cells(self) -> Tensor:
-        """Cells this layer mixes, shape (n, cell_out, cell_in, 1, 1)."""
+        """Cells this layer mixes, shape (cell_out, n, cell_in)."""
         return self.warehouse.frozen_cells if self.uses_frozen_cells else self.warehouse.cells
 
     @property
@@ -66,10 +67,16 @@ class KWLayer(nn.Module):
         Returns:
             Tensor: Shape (B, C_out, C_in / groups, kh, kw).
         """
-        cells = self.cells
         alpha = self.attention(pooled, self._shared[0].temperature)             # (B, m, n)
+        if on_reference_path():
+            return self._reference_kernels(alpha)
+        mixtures = mix_cells(alpha, self.cells, self.warehouse.gradients)       # (cell_out, B m, cell_in)
+        return self.partition.assemble(mixtures, len(alpha))
+
+    def _reference_kernels(self, alpha: Tensor) -> Tensor:
+        cells = self.cells.transpose(0, 1)                                      # (n, cell_out, cell_in)
         mixtures = alpha.to(cells.dtype).flatten(0, 1) @ cells.flatten(1)       # (B m, cell_out cell_in)
-        return self.partition.to_kernel(mixtures.reshape(*alpha.shape[:2], *cells.shape[1:]))
+        return self.partition.to_kernel(mixtures.reshape(*alpha.shape[:2], *cells.shape[1:], 1, 1))
 
     def place_kernel(self, kernel: Tensor) -> None:
         """Put a plain kernel into the start cells: at temperature 1 this layer then equals the plain one.

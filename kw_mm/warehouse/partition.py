@@ -92,3 +92,19 @@ class Partition:
         batch = mixtures.shape[:-5]
         blocks = mixtures.reshape(-1, *self.grid, *self.cell_shape)
         return blocks.permute(0, 2, 4, 3, 5, 1).reshape(*batch, *self.kernel_shape)
+
+    def assemble(self, mixtures: Tensor, batch: int) -> Tensor:
+        """Put the mixtures of every image's kernel in order, as they come from the warehouse.
+
+        Args:
+            mixtures (Tensor): Shape (cell_out, B m, cell_in).
+            batch: B.
+
+        Returns:
+            Tensor: Shape (B, C_out, C_in / groups, kh, kw), input channels fastest in memory: without a copy where a
+            column of cells makes up the output channels, in a copy of whole rows of cells otherwise.
+        """
+        out_channels, in_channels, height, width = self.kernel_shape
+        blocks = mixtures.reshape(self.cell_shape[0], batch, *self.grid, self.cell_shape[1])
+        rows = blocks.permute(1, 3, 0, 2, 4, 5)                    # (B, out block, cell_out, position, in block, cell_in)
+        return rows.reshape(batch, out_channels, height, width, in_channels).permute(0, 1, 4, 2, 3)

@@ -2,7 +2,18 @@
 import torch
 from torch import Tensor, nn
 
+from .mixing import CellGradients
 from .partition import CellShape
+
+
+def store_cells(cells: Tensor) -> Tensor:
+    """Cells one after another, shape (n, cell_out, cell_in, 1, 1), in the order of a warehouse: (cell_out, n, cell_in)."""
+    return cells.flatten(2).transpose(0, 1).contiguous()
+
+
+def list_cells(stored: Tensor) -> Tensor:
+    """Cells in the order of a warehouse one after another; the inverse of :func:`store_cells`."""
+    return stored.transpose(0, 1)[..., None, None].contiguous()
 
 
 class Warehouse(nn.Module):
@@ -13,7 +24,7 @@ class Warehouse(nn.Module):
         cell_shape: (output, input) channels of a cell.
 
     Attributes:
-        cells (Parameter): Shape (n, cell_out, cell_in, 1, 1).
+        cells (Parameter): Shape (cell_out, n, cell_in), the order in which :mod:`kw_mm.warehouse.mixing` reads them.
         frozen_cells (Tensor, optional): A detached copy of the cells for layers frozen with
             ``freeze_warehouses='strict'``; saved in checkpoints. Where a checkpoint has none, it is made from the
             checkpoint's cells.
@@ -21,16 +32,17 @@ class Warehouse(nn.Module):
 
     def __init__(self, num_cells: int, cell_shape: CellShape):
         super().__init__()
-        self.cells = nn.Parameter(torch.empty(num_cells, *cell_shape, 1, 1))
+        self.cells = nn.Parameter(torch.empty(cell_shape[0], num_cells, cell_shape[1]))
         self.register_buffer('frozen_cells', None)
+        self.gradients = CellGradients()
 
     @property
     def num_cells(self) -> int:
-        return len(self.cells)
+        return self.cells.shape[1]
 
     @property
     def cell_shape(self) -> CellShape:
-        return tuple(self.cells.shape[1:3])
+        return len(self.cells), self.cells.shape[2]
 
     def keep_frozen_copy(self) -> None:
         """Give the frozen layers cells that training cannot move."""
@@ -42,7 +54,7 @@ class Warehouse(nn.Module):
         """Set the cells ``index`` to ``values``, shape (len(index), cell_out, cell_in, 1, 1), in every copy."""
         for cells in (self.cells, self.frozen_cells):
             if cells is not None:
-                cells[index] = values.to(cells)
+                cells[:, index] = store_cells(values).to(cells)
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         source, copy = prefix + 'cells', prefix + 'frozen_cells'

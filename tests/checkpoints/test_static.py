@@ -37,8 +37,8 @@ def test_resnet(depth, budget):
     expected = plain(x)[0]
     torch.testing.assert_close(backbone(x)[0], expected, rtol=0, atol=1e-4 * float(expected.detach().abs().max()))
     after = backbone.warehouses['stage1'].cells
-    unplaced = [i for i in range(len(after)) if i % budget]
-    assert torch.equal(after[unplaced], before[unplaced])               # other cells keep their usual start
+    unplaced = [i for i in range(after.shape[1]) if i % budget]
+    assert torch.equal(after[:, unplaced], before[:, unplaced])               # other cells keep their usual start
 
 
 @pytest.mark.parametrize('project', MOBILENET_V2)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from kw_mm.warehouse import KWConv2d, apply_kernel_warehouse, kw_layers
+from kw_mm.warehouse.warehouse import list_cells
 
 PLAN = {'a': ['0', '2'], 'b': ['4']}
 
@@ -90,7 +91,7 @@ def test_moving_the_network_moves_what_layers_see():
 def test_plain_init_makes_start_cells_a_plain_network():
     torch.manual_seed(0)
     net = network(init='plain', budget=4)
-    start = net.warehouses['a'].cells[net[0].start_cells]
+    start = list_cells(net.warehouses['a'].cells)[net[0].start_cells]
     assert start.std().item() == pytest.approx((2 / (32 * 9))**0.5, rel=0.05)     # Kaiming fan-out of 32 x 16 x 3 x 3
 
 

@@ -56,5 +56,5 @@ def test_beta_has_one_1_in_each_row():
 
 
 def test_kaiming_counts_all_cells_of_a_layer():
-    cells = kaiming_cells_(torch.empty(18, 64, 64, 1, 1))
+    cells = kaiming_cells_(torch.empty(64, 18, 64))
     assert cells.std().item() == pytest.approx((2 / (18 * 64))**0.5, rel=0.02)
