@@ -41,10 +41,10 @@ def conv2d_per_image(x: Tensor,
     if groups == 1 and size == (1, 1) and pads == (0, 0):
         x = x if stride == (1, 1) else x[:, :, ::stride[0], ::stride[1]]
         if not _one_convolution(x, kernels):
-            return pointwise_per_image(x, kernels[..., 0, 0], bias)
+            return pointwise_per_image(x, kernels.flatten(2), bias)
         stride = (1, 1)
     if len(x) == 1:                                     # its kernel is everyone's: nothing to fold or to group
-        return F.conv2d(x, kernels[0], bias, stride, padding, dilation, groups)
+        return F.conv2d(x, kernels.squeeze(0), bias, stride, padding, dilation, groups)
     if groups == 1 and pads is not None and _patches_are_smaller(x, kernels, stride, pads, dilation):
         return _multiply_patches(x, kernels, bias, stride, pads, dilation)
     return grouped_conv2d(x, kernels, bias, stride, padding, dilation, groups)

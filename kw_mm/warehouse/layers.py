@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from ..dynamic_conv import conv2d_per_image, linear_per_image
+from ..dynamic_conv.pooling import pool_and_pass
 from ..dynamic_conv.reference import Size, on_reference_path
 from .attention import KernelAttention
 from .mixing import mix_cells
@@ -119,7 +120,8 @@ class KWConv2d(KWLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
-        kernels = self.kernels(x.mean(dim=(2, 3)))
+        pooled, x = (x.mean(dim=(2, 3)), x) if on_reference_path() else pool_and_pass(x)
+        kernels = self.kernels(pooled)
         return conv2d_per_image(x, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 

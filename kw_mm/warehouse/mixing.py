@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..dynamic_conv.tracing import is_traced
+
 
 class CellGradients:
     """Sum of the gradients that the layers of one backward pass have for the cells they share.
@@ -128,7 +130,7 @@ def mix_cells(alpha: Tensor, cells: Tensor, gradients: CellGradients) -> Tensor:
     """
     rows = alpha.flatten(0, 1)
     dtype = autocast_dtype(cells.device.type) or cells.dtype
-    if not torch.is_grad_enabled() or not (rows.requires_grad or cells.requires_grad) or _traced():
+    if not torch.is_grad_enabled() or not (rows.requires_grad or cells.requires_grad) or is_traced():
         return product(rows.to(dtype), cells.to(dtype))
     with torch.autocast(cells.device.type, enabled=False):
         return _Mix.apply(rows, cells, gradients.token(cells), gradients, dtype)
@@ -140,8 +142,3 @@ def autocast_dtype(device: str) -> Optional[torch.dtype]:
         return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
     return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
-
-def _traced() -> bool:
-    """Whether torch.compile, torch.export or a tracer looks on, which need operations they know."""
-    compiling = getattr(torch.compiler, 'is_compiling', lambda: False)()
-    return compiling or torch.jit.is_tracing()

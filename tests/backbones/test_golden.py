@@ -39,11 +39,11 @@ MODELS = {
 def tolerance(feature):
     """1e-4 of the largest value, with room where the published float32 values are not that exact themselves.
 
-    In float64 the same features differ from the published ones by up to 2.2e-4 in the last stage (batch statistics over
-    2 x 3 x 3 values), so another CPU, number of threads or order of operations may round that far away. The reference
-    path with two threads, as the published values were computed, gives most of them to the last bit.
+    In float64 the same features differ from the published ones by up to 2.2e-4 in the last stage and after it (batch
+    statistics over 2 x 3 x 3 values), so another CPU, number of threads or order of operations may round that far away.
+    The reference path with two threads, as the published values were computed, gives most of them to the last bit.
     """
-    return 3e-4 if feature in ('stage4', 'features18') else 1e-4
+    return 3e-4 if feature in ('stage4', 'features18', 'logits') else 1e-4
 
 
 @pytest.fixture(scope='module', params=MODELS)
