@@ -114,15 +114,21 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
             out = F.conv2d(x * per_channel(attention.channel), self.weight[0], None, self.stride, self.padding,
                            self.dilation, self.groups)
             return self._scaled(out, attention.filter)
-        scale_inputs = self.weight[0].numel() < x[0].numel()
+        scale_inputs = self.scales_kernels(self.weight[0].numel(), x[0].numel())
         kernels = self._kernels(attention, scale_inputs)
         if not scale_inputs:
             x = x * per_channel(attention.channel)
         if attention.filter is None:
             return self.convolve(x, kernels, self.bias)
-        if self.weight[0, 0].numel() < x.shape[2] * x.shape[3] // (self.stride[0] * self.stride[1]):
+        positions = x.shape[2] * x.shape[3] // (self.stride[0] * self.stride[1])
+        if self.scales_kernels(self.weight[0, 0].numel(), positions):
             return self.convolve(x, kernels * attention.filter[..., None, None, None], self.bias)
         return self._scaled(self.convolve(x, kernels), attention.filter)
+
+    @staticmethod
+    def scales_kernels(kernel: int, features: int) -> bool:
+        """Whether an attention multiplies kernels rather than features, given how many values each has."""
+        return kernel < features
 
     def _kernels(self, attention: Attentions, scale_inputs: bool) -> Tensor:
         """One kernel per image, without the filter attention and, unless ``scale_inputs``, the channel attention."""

@@ -56,7 +56,7 @@ def cached(server):
 
 def test_the_table_has_every_published_model():
     models = published_models()
-    assert len(models) == 28 and len({model.google_drive_id for model in models.values()}) == 28
+    assert len(models) == 38 and len({model.google_drive_id for model in models.values()}) == 38
     assert models['resnet50-kw1x-imagenet'].parameters == 28.05
     assert models['resnet50-kw1x-imagenet'].scores == (80.38, 95.19)
     assert models['mask-rcnn-resnet50-kw4x-coco'].scores == (42.4, 38.9)
