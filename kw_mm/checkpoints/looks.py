@@ -77,7 +77,7 @@ def looks_like(entries: Mapping[str, Tensor], reference: Optional[Tuple[float, M
     cells = _cell_values(entries)
     if not cells:
         return words
-    if reference and architecture(reference[1]) == architecture(entries):
+    if reference and _cell_values(reference[1]) and architecture(reference[1]) == architecture(entries):
         return f'{words} with budget {reference[0] * cells / _cell_values(reference[1]):.4g}'
     return f'{words} with {cells / 1e6:.2f} M cell values'
 
