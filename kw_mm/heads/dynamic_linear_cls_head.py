@@ -28,11 +28,13 @@ class DynamicLinearClsHead(LinearClsHead):
 
     def __init__(self, num_classes: int, in_channels: int, *, linear: Optional[Dict[str, Any]] = None,
                  dropout: float = 0.0, **kwargs):
-        super().__init__(num_classes, in_channels, **kwargs)
         options = dict(linear or dict(type='Linear'))
         kind = options.pop('type', None)
         if kind not in LINEARS:
             raise ValueError(f'linear type {kind!r} is unknown; choose one of {", ".join(LINEARS)}')
+        if kind != 'Linear':
+            kwargs.setdefault('init_cfg', None)         # the parent's would reach into the attention branch
+        super().__init__(num_classes, in_channels, **kwargs)
         self.fc = LINEARS[kind](in_channels, num_classes, **options)
         self.dropout = nn.Dropout(dropout)
 
