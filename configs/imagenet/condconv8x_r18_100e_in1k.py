@@ -1,4 +1,5 @@
-# ResNet-18 with CondConv 8x in the last three blocks and the classifier, 81.35 M. Paper: top-1 71.99 %.
+# ResNet-18 with CondConv 8x in the last three blocks and the classifier, 81.35 M. Reported, in
+# others' comparison: top-1 71.99 %.
 _base_ = '../_base_/imagenet_100e.py'
 model = dict(
     backbone=dict(type='DynamicResNet', depth=18, conv=dict(type='CondConv2d', num_kernels=8)),

@@ -8,15 +8,15 @@ from ..dynamic_conv import CondConv2d, DCDConv2d
 from .dynamic import Blocks, DynamicBackbone, conv_type
 from .static_mobilenet_v2 import StaticMobileNetV2
 
-CONDCONV_BLOCKS = 6     # CondConv's MobileNetV2 has dynamic layers in its last six blocks (and the classifier)
+CONDCONV_BLOCKS = 6     # our reading of CondConv; we know no published file to check it against
 LAST = 'conv2'
 
 
 @MODELS.register_module()
 class DynamicMobileNetV2(DynamicBackbone, StaticMobileNetV2):
-    """MobileNetV2 whose convolutions are replaced by dynamic ones; by default where the publications have them.
+    """MobileNetV2 whose convolutions are replaced by dynamic ones.
 
-    DY-Conv and ODConv replace all but the stem. CondConv replaces the last six blocks' convolutions, those of a block
+    By default DY-Conv and ODConv (as published) replace all but the stem. CondConv replaces the last six blocks' convolutions, those of a block
     sharing one routing. DCD replaces the pointwise convolutions of the blocks; their latent sizes are those of DCD's
     ResNets here, not of its MobileNetV2.
 
@@ -39,7 +39,7 @@ class DynamicMobileNetV2(DynamicBackbone, StaticMobileNetV2):
         layer = conv_type(conv)
         super().__init__(widen_factor, **kwargs)
         blocks = mobilenet_v2_blocks(self)
-        chosen = published_layers(self, blocks, layer) if layers is None else layers
+        chosen = default_layers(self, blocks, layer) if layers is None else layers
         self._put_convs(conv, blocks, chosen, temperature)
 
 
@@ -51,8 +51,8 @@ def mobilenet_v2_blocks(backbone: StaticMobileNetV2) -> Dict[str, List[str]]:
             for name, block in {**blocks, LAST: getattr(backbone, LAST)}.items()}
 
 
-def published_layers(backbone: nn.Module, blocks: Blocks, conv: type) -> List[str]:
-    """Names of the layers that the publication of a dynamic convolution replaces."""
+def default_layers(backbone: nn.Module, blocks: Blocks, conv: type) -> List[str]:
+    """Names of the layers that a dynamic convolution replaces by default."""
     residual = [names for block, names in blocks.items() if block != LAST]
     if issubclass(conv, CondConv2d):
         return [name for names in residual[-CONDCONV_BLOCKS:] for name in names]
