@@ -16,9 +16,9 @@ LAST = 'conv2'
 class DynamicMobileNetV2(DynamicBackbone, StaticMobileNetV2):
     """MobileNetV2 whose convolutions are replaced by dynamic ones.
 
-    By default DY-Conv and ODConv (as published) replace all but the stem. CondConv replaces the last six blocks' convolutions, those of a block
-    sharing one routing. DCD replaces the pointwise convolutions of the blocks; their latent sizes are those of DCD's
-    ResNets here, not of its MobileNetV2.
+    By default DY-Conv and ODConv (as published) replace all but the stem. CondConv replaces the last six blocks'
+    convolutions, those of a block sharing one routing. DCD replaces the pointwise convolutions of the blocks; their
+    latent sizes are those of DCD's ResNets here, not of its MobileNetV2.
 
     Args:
         widen_factor: Width multiplier.
