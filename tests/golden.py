@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 FOLDER = Path(__file__).parent / 'data/golden'
-TEMPERATURES = ('0', '0.37', '1')
+TEMPERATURES = ('0', '0.37', '1')          # of KernelWarehouse
+SOFTMAX_TEMPERATURES = ('1', '30')         # of ODConv
 
 
 class Golden:
@@ -26,7 +27,8 @@ class Golden:
 
     def error(self, temperature: str, feature: str, value: Tensor) -> float:
         """Largest deviation from the published output, relative to its largest value."""
-        expected = self.outputs[f'tau{temperature}/{feature}']
+        symbol = 'T' if self.name.startswith('odconv') else 'tau'
+        expected = self.outputs[f'{symbol}{temperature}/{feature}']
         flat = value.flatten(1)
         sampled = flat[:, ::37] if feature == 'logits' else flat[:, ::max(1, flat.shape[1] // 64)][:, :64]
         return float(np.abs(sampled.numpy() - expected).max() / np.abs(expected).max())

@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 
 from kw_mm.checkpoints import read_checkpoint
 from kw_mm.checkpoints.convert import for_openmmlab
+from kw_mm.dynamic_conv import DYConv2d, DynamicConv2d, ODConv2d
 from kw_mm.engine import load_config
 from kw_mm.warehouse import kw_layers
 
@@ -23,21 +24,27 @@ FEW_REGIONS = {
     'model.train_cfg.rcnn.sampler.num': 32, 'model.test_cfg.rpn.nms_pre': 200, 'model.test_cfg.rpn.max_per_img': 100}
 
 
-def test_the_eight_configs_are_there():
-    assert CONFIGS == [f'mask_rcnn_{name}_1x_coco.py' for name in (
-        'kw1d2x_mbv2', 'kw1d2x_r50', 'kw4x_mbv2', 'kw4x_r50', 'kw_mbv2', 'kw_r50', 'mbv2', 'r50')]
+def test_all_configs_are_there():
+    kinds = ('', 'dyconv4x_', 'kw1d2x_', 'kw4x_', 'kw_', 'odconv4x_')
+    expected = [f'mask_rcnn_{kind}{network}{recipe}_1x_coco.py' for recipe in ('', '_sgd') for network in ('r50', 'mbv2')
+                for kind in kinds if (recipe, kind) != ('_sgd', 'kw1d2x_')]
+    assert CONFIGS == sorted(expected)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_recipe(name):
     cfg = load_config(str(ROOT / 'configs' / name))
     optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 0.05)
-    assert 'momentum' not in optimizer
+    if '_sgd_' in name:
+        assert optimizer == dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4)
+        assert [step.get('scale') for step in cfg.train_pipeline if 'Resize' in step.type] == [(1333, 800)]
+    else:
+        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 0.05)
+        assert 'momentum' not in optimizer
     assert cfg.train_cfg.max_epochs == 12 and cfg.param_scheduler[1].milestones == [8, 11]
     assert cfg.auto_scale_lr.base_batch_size == 16
     assert cfg.model.backbone.norm_eval and cfg.model.backbone.frozen_stages == (2 if 'mbv2' in name else 1)
-    assert cfg.model.backbone.get('drop_path_rate', 0) == (0.1 if 'kw' in name and 'r50' in name else 0)
+    assert cfg.model.backbone.get('drop_path_rate', 0) == (0.1 if 'kw' in name and 'r50_1x' in name else 0)
     assert not any('Temperature' in hook.type for hook in cfg.custom_hooks)          # tau = 0 from pretrained weights
     assert len((ROOT / 'configs' / name).read_text().splitlines()) <= 40
 
@@ -68,6 +75,8 @@ def test_one_training_step_and_one_prediction_on_real_images(name, coco_mini):
         sample = model(**model.data_preprocessor(pseudo_collate([small[2]])), mode='predict')[0]
     assert sample.pred_instances.bboxes.shape[1] == 4
     assert bool(kw_layers(model)) == ('kw' in name)
+    kinds = {type(module) for module in model.modules() if isinstance(module, DynamicConv2d)}
+    assert kinds == ({DYConv2d} if 'dyconv' in name else {ODConv2d} if 'odconv' in name else set())
 
 
 @pytest.fixture

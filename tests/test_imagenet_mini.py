@@ -91,7 +91,10 @@ def test_all_imagenet_configs_are_there():
     resnets = [f'{kind}r{depth}_{recipe}' for recipe in ('100e', '300e') for depth, kinds in (
         (18, ('', 'kw_', 'kw2x_', 'kw4x_', 'kw1d2x_', 'kw1d4x_')), (50, ('', 'kw_', 'kw4x_', 'kw1d2x_'))) for kind in kinds]
     mobilenets = [f'{kind}mbv2{width}_150e' for width in ('', '-050') for kind in ('', 'kw_', 'kw4x_', 'kw1d2x_')]
-    assert CONFIGS == sorted(f'{name}_in1k.py' for name in resnets + mobilenets)
+    dynamic = [*(f'{kind}_r18_100e' for kind in ('condconv8x', 'dcd', 'dyconv4x', 'odconv4x')),
+               *(f'{kind}_r50_100e' for kind in ('dyconv4x', 'odconv1x', 'odconv4x')),
+               *(f'{kind}_mbv2_150e' for kind in ('dyconv4x', 'odconv4x'))]
+    assert CONFIGS == sorted(f'{name}_in1k.py' for name in resnets + mobilenets + dynamic)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -100,8 +103,11 @@ def test_recipe(name):
     optimizer, temperature = cfg.optim_wrapper.optimizer, [h for h in cfg.custom_hooks if 'Temperature' in h.type]
     epochs = int(name.split('_')[-2][:-1])
     assert cfg.train_cfg.max_epochs == epochs
-    assert bool(temperature) == name.startswith('kw')
-    assert all(hook.duration == {300: 20, 150: 15, 100: 10}[epochs] for hook in temperature)
+    softmax = name.startswith(('dyconv', 'odconv'))
+    assert bool(temperature) == (name.startswith('kw') or softmax)
+    for hook in temperature:
+        assert hook.duration == (10 if softmax else {300: 20, 150: 15, 100: 10}[epochs])
+        assert (hook.get('begin', 1), hook.get('end', 0)) == ((30, 1) if softmax else (1, 0))
     if epochs == 300:
         assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 4e-3, 0.05)
         assert cfg.train_dataloader.batch_size * 8 * cfg.optim_wrapper.accumulative_counts == 4096
@@ -115,12 +121,15 @@ def test_recipe(name):
         expected = dict(lr=0.05, weight_decay=4e-5) if epochs == 150 else dict(lr=0.1, weight_decay=1e-4)
         assert optimizer.type == 'SGD' and expected == {key: optimizer[key] for key in expected}
         assert cfg.model.head.loss.type == 'CrossEntropyLoss' and cfg.train_dataloader.batch_size * 8 == 256
-    classifier_is_kw = name.startswith('kw1d2x_mbv2')
-    assert cfg.model.head.type == ('KWLinearClsHead' if classifier_is_kw else 'LinearClsHead')
+    heads = {'kw1d2x_mbv2': 'KWLinearClsHead', 'odconv4x': 'DynamicLinearClsHead', 'condconv': 'DynamicLinearClsHead',
+             'dcd': 'DynamicLinearClsHead'}
+    assert cfg.model.head.type == next((head for start, head in heads.items() if name.startswith(start)), 'LinearClsHead')
+    assert cfg.model.head.get('dropout', 0) == (0.2 if name.startswith('odconv4x') else 0)
 
 
 @pytest.mark.parametrize('name', ['kw1d4x_r18_300e_in1k.py', 'kw_r18_100e_in1k.py', 'r50_300e_in1k.py',
-                                  'kw1d2x_mbv2-050_150e_in1k.py', 'mbv2_150e_in1k.py'])
+                                  'kw1d2x_mbv2-050_150e_in1k.py', 'mbv2_150e_in1k.py', 'condconv8x_r18_100e_in1k.py',
+                                  'dcd_r18_100e_in1k.py', 'dyconv4x_r18_100e_in1k.py', 'odconv4x_mbv2_150e_in1k.py'])
 def test_models_build_and_train_a_step(name):
     cfg = load_config(str(ROOT / 'configs/imagenet' / name))
     init_default_scope('mmpretrain')

@@ -58,6 +58,8 @@ def convert(content: Any, to: str = 'kw_mm', *, budget: float = 1) -> Dict[str, 
     if source == 'static' and to == 'published':
         raise CheckpointError('plain static weights have no published KernelWarehouse layout; convert them to kw_mm first')
     backbone = _load_backbone(parts.backbone, None if source != 'static' else budget)
+    if to != 'kw_mm' and not hasattr(backbone, 'warehouses'):
+        raise CheckpointError(f'a {type(backbone).__name__} has no {to} KernelWarehouse twin; it can be converted to kw_mm')
     head = _load_head(parts)
     if to == 'kw_mm':
         return join(parts, backbone.state_dict(), head)
@@ -81,7 +83,7 @@ def for_openmmlab(content: Any) -> Dict[str, Any]:
     if any(key.startswith(('backbone.', 'head.', 'neck.')) for key in entries):
         return content if 'state_dict' in content else dict(state_dict=entries)
     parts = split(entries)
-    if layout_of(parts.backbone) == 'published':
+    if layout_of(parts.backbone) in ('published', 'odconv'):
         return convert(entries)
     return join(parts, parts.backbone)
 
@@ -113,9 +115,10 @@ def _load_backbone(entries: Mapping[str, Tensor], budget: Optional[float]) -> nn
     cfg = identify(entries)
     if cfg is None:
         raise CheckpointError(f'the weights look like {looks_like(entries)}; kw_mm converts ResNets and MobileNetV2')
+    budgets = PUBLISHED_BUDGETS if budget is None else (budget, )
     problem: Optional[CheckpointError] = None
-    for candidate in PUBLISHED_BUDGETS if budget is None else (budget, ):
-        backbone = MODELS.build(dict(cfg, budget=candidate))
+    for candidate in [cfg] if 'conv' in cfg else [dict(cfg, budget=value) for value in budgets]:
+        backbone = MODELS.build(candidate)
         try:
             backbone.load_state_dict(dict(entries))
             return backbone

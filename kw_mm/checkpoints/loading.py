@@ -11,17 +11,18 @@ from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
 from .looks import LAYOUTS, layout_of, looks_like
 from .names import LayoutNames
+from .odconv import from_odconv
 from .published import from_published
 from .reading import read_checkpoint
 from .static import from_static
 from .unwrapping import below, unwrap
 
 # our own state, which other layouts do not have
-OURS = ('.attention.beta', 'warehouses.temperature', '.num_batches_tracked')
+OURS = ('.attention.beta', '.temperature', '.num_batches_tracked')
 
 
 class LoadsAnyLayout:
-    """Mixin for a module whose ``load_state_dict`` takes our layout, the published one and plain static ones.
+    """Mixin for a module whose ``load_state_dict`` takes our layout, the published ones and plain static ones.
 
     It comes before the OpenMMLab class in the bases and defines :meth:`layout_names`.
     """
@@ -88,7 +89,7 @@ def adapt(module: nn.Module, names: LayoutNames, state_dict: MutableMapping[str,
     if not entries:
         return
     layout = layout_of(entries)
-    convert = dict(published=from_published, static=from_static).get(layout)
+    convert = dict(published=from_published, odconv=from_odconv, static=from_static).get(layout)
     used, foreign = convert(module, names, entries) if convert else _own(names, entries)
     used.update({key: value for key, value in own.items() if key.endswith(OURS) and key not in used})
     _check(module, own, entries, used)

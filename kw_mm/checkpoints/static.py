@@ -2,11 +2,15 @@
 
 For budgets of 1 and more the result is exactly the plain network at temperature 1. Cells that no mixture starts from
 (budget > 1) and the attention branches keep the values that the module was built with.
+
+In a DY-Conv network the plain kernel becomes every one of the K kernels: since its attentions sum to 1, the result is
+exactly the plain network. The other dynamic convolutions scale their kernels by factors that no weights make 1.
 """
 from typing import Dict, List, Mapping, Tuple
 
 from torch import Tensor, nn
 
+from ..dynamic_conv import DYConv2d, DynamicConv2d
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
 from ..warehouse.warehouse import store_cells
@@ -36,6 +40,7 @@ def from_static(module: nn.Module, names: LayoutNames,
             stored[:, layer.start_cells] = store_cells(layer.partition.to_cells(kernel)).to(stored)
             used.update(_unchanged(name, layer))
     used.update({f'warehouses.{name}.cells': value for name, value in cells.items()})
+    _place_in_dynamic_convs(module, used)
     if layers:
         module.plain_start = True
     return used, foreign
@@ -66,10 +71,24 @@ def _refuse_small_budgets(module: nn.Module, layers: Mapping[str, KWLayer]) -> N
                 'budget of 1 or more')
 
 
+def _place_in_dynamic_convs(module: nn.Module, used: Dict[str, Tensor]) -> None:
+    for name, layer in module.named_modules():
+        if isinstance(layer, DynamicConv2d):
+            if not isinstance(layer, DYConv2d):
+                raise CheckpointError(
+                    f'plain static weights cannot start this {type(module).__name__}: {type(layer).__name__} scales every '
+                    'kernel, so it would not be the plain network; use weights of the same kind, or DYConv2d, whose '
+                    'attentions sum to 1')
+            kernel = used.get(f'{name}.weight')
+            if kernel is not None and kernel.shape == layer.weight.shape[1:]:
+                used[f'{name}.weight'] = kernel.expand_as(layer.weight)
+                used.update(_unchanged(name, layer))
+
+
 def _fits(layer: KWLayer, kernel: Tensor) -> bool:
     shape = layer.partition.kernel_shape
     return tuple(kernel.shape) == shape or tuple(kernel.shape) + (1, 1) == shape
 
 
-def _unchanged(name: str, layer: KWLayer) -> Dict[str, Tensor]:
+def _unchanged(name: str, layer: nn.Module) -> Dict[str, Tensor]:
     return {f'{name}.attention.{key}': value for key, value in layer.attention.state_dict().items()}

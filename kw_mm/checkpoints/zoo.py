@@ -53,6 +53,11 @@ class PublishedModel:
         return f'https://drive.google.com/file/d/{self.google_drive_id}/view'
 
     @property
+    def dynamic(self) -> bool:
+        """Whether it has kernel warehouses or ODConv."""
+        return '-kw' in self.name or '-odconv' in self.name
+
+    @property
     def supported(self) -> bool:
         """Whether kw_mm has the backbone."""
         return 'convnext' not in self.name
@@ -117,7 +122,7 @@ def _make(model: PublishedModel, target: Path) -> None:
             print_log(f'{SCHEME}{model.name}: downloading {model.link}', logger='current')
             _download(model, source)
         try:
-            converted = convert(read_checkpoint(str(source)), 'kw_mm' if '-kw' in model.name else 'static')
+            converted = convert(read_checkpoint(str(source)), 'kw_mm' if model.dynamic else 'static')
         except CheckpointError as error:
             raise CheckpointError(f'{SCHEME}{model.name}: {error}. {_advice(model)}') from error
         draft = Path(folder) / 'converted.pth'

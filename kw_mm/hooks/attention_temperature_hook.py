@@ -1,5 +1,5 @@
-"""Anneals the attention temperature tau (paper, Sec. 3.4)."""
-from typing import List
+"""Anneals an attention temperature: KernelWarehouse's tau (paper, Sec. 3.4) or a softmax temperature."""
+from typing import Iterator, List
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -15,6 +15,8 @@ class AttentionTemperatureHook(Hook):
     max(0, (T - t) / T). Iterations are micro-batches, also under gradient accumulation. The value follows from t
     alone, so resumed runs continue as if never stopped. It is logged as ``temperature``.
 
+    Softmax temperatures (DY-Conv, ODConv) go from 30 to 1 over the first 10 epochs.
+
     Args:
         duration: N epochs (or iterations) over which the temperature moves.
         begin: Value before the first iteration.
@@ -22,11 +24,13 @@ class AttentionTemperatureHook(Hook):
         by_epoch: Whether ``duration`` counts epochs; T is then N times the length of the training dataloader.
 
     Raises:
-        ValueError: ``duration`` is not positive, or (when training starts) the model has no layer with a temperature.
+        ValueError: ``duration`` is not positive, or (when training starts) the model has no layer with a temperature,
+            or ``begin`` or ``end`` is none that its layers can have.
 
     Example:
         >>> custom_hooks = [dict(type='AttentionTemperatureHook', duration=20)]                    # ImageNet, 300 epochs
         >>> custom_hooks = [dict(type='AttentionTemperatureHook', duration=500, by_epoch=False)]
+        >>> custom_hooks = [dict(type='AttentionTemperatureHook', duration=10, begin=30, end=1)]   # DY-Conv, ODConv
     """
 
     def __init__(self, duration: float, begin: float = 1.0, end: float = 0.0, by_epoch: bool = True):
@@ -37,10 +41,13 @@ class AttentionTemperatureHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the modules that have a temperature."""
-        self._modules = [module for module in runner.model.modules() if hasattr(module, 'set_temperature')]
+        self._modules = list(outermost_with_temperature(runner.model))
         if not self._modules:
             raise ValueError('AttentionTemperatureHook found no layer with an attention temperature in the model; '
                              "use a backbone such as type='KWResNet', or leave the hook out")
+        for module in self._modules:                    # values that they cannot have fail now, not after epochs
+            module.set_temperature(self.end)
+            module.set_temperature(self.begin)
         unit = 'epochs' if self.by_epoch else 'iterations'
         runner.logger.info(f'Temperature moves from {self.begin} to {self.end} over {self.duration} {unit}, '
                            f'{self.steps(runner):g} iterations')
@@ -59,3 +66,12 @@ class AttentionTemperatureHook(Hook):
     def value(self, t: int, steps: float) -> float:
         """Temperature of iteration t, counted from 1."""
         return self.begin + (self.end - self.begin) * min(1.0, t / steps)
+
+
+def outermost_with_temperature(module: nn.Module) -> Iterator[nn.Module]:
+    """Modules with ``set_temperature`` that are in no other such module, which sets theirs."""
+    if hasattr(module, 'set_temperature'):
+        yield module
+        return
+    for child in module.children():
+        yield from outermost_with_temperature(child)

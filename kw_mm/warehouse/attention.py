@@ -3,17 +3,12 @@
 An SE-style branch looks at the layer's input and gives every mixture m of the layer a signed weight for each of the
 warehouse's n cells and for a zero cell that takes attention but adds nothing.
 """
-from typing import Callable, Union
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..dynamic_conv.branch import Norm, build_norm, check_batch, hidden_units, init_linear
 from .initialization import Start, beta_of
-
-Norm = Union[str, Callable[[int], nn.Module]]
-NORMS = {'BN1d': nn.BatchNorm1d, 'SyncBN': nn.SyncBatchNorm, 'LN': nn.LayerNorm, 'none': nn.Identity}
-MIN_HIDDEN = 16
 
 
 def contrasting_attention(logits: Tensor, beta: Tensor, temperature: Tensor) -> Tensor:
@@ -30,24 +25,6 @@ def contrasting_attention(logits: Tensor, beta: Tensor, temperature: Tensor) -> 
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     normalised = logits / (logits.abs().sum(dim=-1, keepdim=True) + 1e-3)
     return torch.lerp(normalised, beta.to(logits).expand_as(logits), temperature.to(logits))
-
-
-def hidden_units(in_channels: int, reduction: float) -> int:
-    """Width of the branch: a share ``reduction`` of the input channels, at least 16."""
-    return max(int(in_channels * reduction), MIN_HIDDEN)
-
-
-def build_norm(norm: Norm, channels: int) -> nn.Module:
-    """Build the branch's normalisation from a name in ``NORMS`` or from any ``channels -> module``.
-
-    Raises:
-        ValueError: An unknown name.
-    """
-    if callable(norm):
-        return norm(channels)
-    if norm not in NORMS:
-        raise ValueError(f'attention_norm={norm!r} is unknown; choose one of {", ".join(NORMS)}')
-    return NORMS[norm](channels)
 
 
 class KernelAttention(nn.Module):
@@ -96,17 +73,9 @@ class KernelAttention(nn.Module):
             ValueError: One image per GPU in training with a batch norm.
         """
         hidden = self.fc1(pooled)
-        self._check_batch(hidden)
+        check_batch(self.norm1, hidden, 'KernelWarehouse')
         hidden = self.relu(self.norm1(hidden))
         return contrasting_attention(self.logits(hidden), self.beta, temperature)[..., :-1]
-
-    def _check_batch(self, hidden: Tensor) -> None:
-        one_value_per_channel = len(hidden) == 1 and isinstance(self.norm1, _BatchNorm) and self.norm1.training
-        if one_value_per_channel and not isinstance(self.norm1, nn.SyncBatchNorm):
-            raise ValueError(
-                'KernelWarehouse attention normalises over the batch (BatchNorm1d), which one image per GPU cannot '
-                "train: use 2 or more images per GPU, norm_eval=True, attention_norm='LN', or SyncBN over several "
-                "GPUs (attention_norm='SyncBN')")
 
 
 class ReducedKernelAttention(KernelAttention):
@@ -136,11 +105,3 @@ class ReducedKernelAttention(KernelAttention):
         others = self.fc3(basis)                                                   # (B, m, n - local)
         before, after = others[..., :self.first_cell], others[..., self.first_cell:]
         return torch.cat([before, local, after, zero], dim=-1) + self.basis_bias.view_as(self.beta)
-
-
-def init_linear(linear: nn.Linear) -> None:
-    """Kaiming normal, fan-out, zero bias: the published start of the attention's linear maps."""
-    if linear.weight.numel():
-        nn.init.kaiming_normal_(linear.weight, mode='fan_out', nonlinearity='relu')
-    if linear.bias is not None:
-        nn.init.zeros_(linear.bias)

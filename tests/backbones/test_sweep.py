@@ -14,12 +14,22 @@ OTHERS = [dict(type='KWResNet', depth=18, budget=3 / 4, attention_norm='LN'),
           dict(type='KWMobileNetV2', budget=2, nonlocal_basis_ratio=1 / 8),
           dict(type='KWMobileNetV2', budget=1, init='plain')]
 
+DYNAMIC = [dict(type='DynamicResNet', depth=18, conv=dict(type=conv)) for conv in
+           ('DYConv2d', 'ODConv2d', 'CondConv2d', 'DCDConv2d')] + [
+    dict(type='DynamicResNet', depth=50, conv=dict(type='ODConv2d', num_kernels=1)),
+    dict(type='DynamicResNet', depth=50, conv=dict(type='DYConv2d', num_kernels=4)),
+    dict(type='DynamicResNet', depth=50, conv=dict(type='CondConv2d', num_kernels=3)),
+    dict(type='DynamicMobileNetV2', widen_factor=1.0, conv=dict(type='ODConv2d', num_kernels=4)),
+    dict(type='DynamicMobileNetV2', widen_factor=0.5, conv=dict(type='DYConv2d', num_kernels=4)),
+    dict(type='DynamicMobileNetV2', widen_factor=0.5, conv=dict(type='CondConv2d', num_kernels=8)),
+    dict(type='DynamicMobileNetV2', widen_factor=0.5, conv=dict(type='DCDConv2d', pool_size=1))]
+
 
 def name(cfg):
-    return '-'.join(str(value) for value in cfg.values())
+    return '-'.join(str(part) for value in cfg.values() for part in (value.values() if isinstance(value, dict) else [value]))
 
 
-@pytest.fixture(params=RESNETS + MOBILENETS + OTHERS, ids=name, scope='module')
+@pytest.fixture(params=RESNETS + MOBILENETS + OTHERS + DYNAMIC, ids=name, scope='module')
 def backbone(request):
     cfg = dict(request.param)
     indices = (0, 1, 2, 3) if 'ResNet' in cfg['type'] else (1, 2, 4, 7)

@@ -4,9 +4,9 @@ from golden import Golden
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import MobileNetV2, ResNet
 
-from kw_mm.backbones import KWMobileNetV2, KWResNet
+from kw_mm.backbones import DynamicResNet, KWMobileNetV2, KWResNet
 from kw_mm.checkpoints import read_checkpoint
-from kw_mm.checkpoints.convert import convert
+from kw_mm.checkpoints.convert import convert, for_openmmlab
 from kw_mm.checkpoints.names import MOBILENET_V2, reverse
 from kw_mm.errors import CheckpointError
 
@@ -89,3 +89,19 @@ def test_the_command(tool, tmp_path):
     assert done.returncode == 2 and '--overwrite' in done.stderr
     done = tool('convert_checkpoint', tmp_path / 'nowhere.pth', back, '--overwrite', ok=False)
     assert done.returncode == 2 and 'nowhere.pth' in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('to', ['static', 'published'])
+def test_dynamic_networks_have_no_warehouse_twin(to):
+    with pytest.raises(CheckpointError, match=f'DynamicResNet has no {to} KernelWarehouse twin'):
+        convert(DynamicResNet(18, dict(type='DYConv2d', num_kernels=2)).state_dict(), to)
+
+
+def test_published_odconv_becomes_an_openmmlab_model():
+    published = Golden('odconv4x_resnet50').state_dict()
+    converted = convert(published)['state_dict']
+    assert for_openmmlab(dict(state_dict=published))['state_dict'].keys() == converted.keys()
+    assert torch.equal(converted['backbone.layer2.0.conv2.weight'], published['layer2.0.conv2.weight'])
+    assert converted['backbone.layer2.0.conv2.attention.spatial_fc.weight'].shape == (9, 16)
+    assert torch.equal(converted['head.fc.bias'], published['fc.bias'])
+    assert convert(converted)['state_dict'].keys() == converted.keys()

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.models.backbones import MobileNetV2, ResNet
 
-from kw_mm.backbones import KWResNet
+from kw_mm.backbones import DynamicMobileNetV2, KWResNet
 from kw_mm.checkpoints import published_models
 from kw_mm.checkpoints.convert import convert
 from kw_mm.checkpoints.names import MOBILENET_V2, reverse
@@ -57,7 +57,7 @@ def cached(server):
 
 def test_the_table_has_every_published_model():
     models = published_models()
-    assert len(models) == 28 and len({model.google_drive_id for model in models.values()}) == 28
+    assert len(models) == 38 and len({model.google_drive_id for model in models.values()}) == 38
     assert models['resnet50-kw1x-imagenet'].parameters == 28.05
     assert models['resnet50-kw1x-imagenet'].scores == (80.38, 95.19)
     assert models['mask-rcnn-resnet50-kw4x-coco'].scores == (42.4, 38.9)
@@ -73,6 +73,19 @@ def test_it_is_downloaded_converted_cached_and_loaded(server):
     assert server.asked == ['resnet18-kw1x-imagenet'] and cached(server) == ['resnet18-kw1x-imagenet.pth']
     content = CheckpointLoader.load_checkpoint('kw://resnet18-kw1x-imagenet')              # mmengine's own road
     assert torch.equal(content['state_dict']['head.fc.bias'], published['fc.bias'])
+
+
+def test_odconv_is_converted_too(server):
+    published = Golden('odconv4x_mobilenetv2_100').state_dict()
+    wrapped = {f'module.{key}': value for key, value in published.items()}
+    server.files['mobilenetv2-odconv4x-imagenet'] = file_of(dict(state_dict=wrapped))
+    backbone = DynamicMobileNetV2(1.0, dict(type='ODConv2d', num_kernels=4),
+                                  init_cfg=dict(type='Pretrained', checkpoint='kw://mobilenetv2-odconv4x-imagenet'))
+    backbone.init_weights()
+    assert torch.equal(backbone.conv2.conv.weight, published['features.18.0.weight'])
+    assert torch.equal(backbone.conv2.conv.attention.norm.bias, published['features.18.0.attention.bn.bias'])
+    content = CheckpointLoader.load_checkpoint('kw://mobilenetv2-odconv4x-imagenet')
+    assert torch.equal(content['state_dict']['head.fc.weight'], published['classifier.1.weight'])
 
 
 def test_static_baselines_get_mmpretrains_names(server):

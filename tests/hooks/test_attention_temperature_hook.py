@@ -8,6 +8,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
+from kw_mm.backbones import DynamicResNet
+from kw_mm.dynamic_conv import DYConv2d, ODConv2d, SoftmaxTemperature
 from kw_mm.hooks import AttentionTemperatureHook
 from kw_mm.warehouse import apply_kernel_warehouse
 
@@ -92,3 +94,50 @@ def test_a_model_without_kw_layers_is_an_error(tmp_path):
 def test_a_duration_that_is_not_positive_is_an_error(duration):
     with pytest.raises(ValueError, match=f'duration={duration}'):
         AttentionTemperatureHook(duration=duration)
+
+
+def softmax_net():
+    """A plain layer and two with a softmax temperature, one of them in a backbone that sets it."""
+    return nn.ModuleDict(dict(
+        backbone=DynamicResNet(18, dict(type='ODConv2d', num_kernels=2), base_channels=8, stem_channels=8),
+        neck=nn.Sequential(nn.Conv2d(8, 8, 1), DYConv2d(8, 8, 1))))
+
+
+def hook_on(model, iteration, **options):
+    hook = AttentionTemperatureHook(**options)
+    runner = SimpleNamespace(model=model, logger=logging.getLogger(), train_dataloader=[0] * 5, iter=iteration,
+                             message_hub=SimpleNamespace(update_scalar=lambda *args: None))
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    return hook
+
+
+@pytest.mark.parametrize('iteration, expected', [(0, 30 - 29 / 50), (24, 15.5), (49, 1), (70, 1)])
+def test_it_drives_softmax_temperatures(iteration, expected):
+    model = softmax_net()
+    hook_on(model, iteration, duration=10, begin=30, end=1)
+    found = [float(module.temperature) for module in model.modules() if isinstance(module, (ODConv2d, DYConv2d))]
+    assert len(found) == 17 and found == pytest.approx([expected] * 17)
+
+
+def test_no_module_is_set_twice(monkeypatch):
+    model, calls = softmax_net(), []
+    original = SoftmaxTemperature.set_temperature
+    monkeypatch.setattr(SoftmaxTemperature, 'set_temperature', lambda self, value: (
+        calls.append((id(self), value)), original(self, value)))
+    hook = hook_on(model, 10, duration=10, begin=30, end=1)
+    last = [key for key, value in calls if value not in (1, 30)]
+    assert len(last) == len(set(last)) == 17
+    assert hook._modules == [model['backbone'], model['neck'][1]]
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(), 'temperature=0.0 of ODConv2d is not positive.*begin=30, end=1'), (dict(begin=-1, end=1), 'temperature=-1')])
+def test_values_that_a_layer_cannot_have_fail_when_training_starts(options, message):
+    with pytest.raises(ValueError, match=message):
+        hook_on(softmax_net(), 0, duration=10, **options)
+
+
+def test_a_network_whose_layers_have_no_temperature_is_an_error():
+    with pytest.raises(ValueError, match='DynamicResNet have no temperature; leave AttentionTemperatureHook'):
+        hook_on(DynamicResNet(18, dict(type='CondConv2d'), base_channels=8, stem_channels=8), 0, duration=10)
