@@ -1,7 +1,14 @@
 """Backbones, registered in mmengine's root registry."""
+from .kw_convnext import KWConvNeXt
 from .kw_mobilenet_v2 import KWMobileNetV2
 from .kw_resnet import KWResNet
+from .kw_vision_transformer import KWVisionTransformer
+from .static_convnext import StaticConvNeXt
 from .static_mobilenet_v2 import StaticMobileNetV2
 from .static_resnet import StaticResNet
+from .static_vision_transformer import StaticVisionTransformer
 
-__all__ = ['KWMobileNetV2', 'KWResNet', 'StaticMobileNetV2', 'StaticResNet']
+__all__ = [
+    'KWConvNeXt', 'KWMobileNetV2', 'KWResNet', 'KWVisionTransformer', 'StaticConvNeXt', 'StaticMobileNetV2', 'StaticResNet',
+    'StaticVisionTransformer'
+]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .names import LayoutNames
 
 CELLS = re.compile(r'warehouse_manager\.weights\.(\d+)$')
+LAYER_SCALE = re.compile(r'stages\.\d+\.\d+\.gamma$')
 
 
 def from_published(module: nn.Module, names: LayoutNames,
@@ -35,3 +36,8 @@ def from_published(module: nn.Module, names: LayoutNames,
 def as_cells(value: Tensor) -> Tensor:
     """(n, cell_out, cell_in, 1, 1), whether published for a convolution or, with one dimension less, a linear layer."""
     return value.reshape(*value.shape[:3], 1, 1) if 3 <= value.dim() <= 5 and value[0, 0, 0].numel() == 1 else value
+
+
+def as_published(key: str, value: Tensor) -> Tensor:
+    """A value in the shape it has in published files, of our key ``key``: a ConvNeXt's layer scale is (1, C, 1, 1)."""
+    return value.reshape(1, -1, 1, 1) if LAYER_SCALE.match(key) else value
