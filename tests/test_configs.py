@@ -135,7 +135,7 @@ def test_layer_wise_learning_rates_of_convnext(name):
     model = small_model(cfg)
     names = {parameter: key for key, parameter in model.named_parameters()}
     rates, decay = {}, {}
-    for group in build_optim_wrapper(model, cfg.optim_wrapper).param_groups:
+    for group in build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups:
         keys = [names[parameter] for parameter in group['params']]
         rates.update(dict.fromkeys(keys, group['lr'] / cfg.optim_wrapper.optimizer.lr))
         decay.update(dict.fromkeys(keys, group['weight_decay']))
