@@ -53,7 +53,7 @@ class KWBackbone(StaticBackbone, HasTemperature):
 
     def _init_from_scratch(self) -> None:
         """As the parent's, whose rules for all linear layers are not for those of the attention branches."""
-        layers = list(kw_layers(self).values())
+        layers = [] if self._is_init else list(kw_layers(self).values())    # a second call leaves all as it is
         with _attention_hidden(layers):
             super()._init_from_scratch()
         for layer in layers:
