@@ -1,9 +1,16 @@
 """Backbones, registered in mmengine's root registry."""
 from .dynamic_mobilenet_v2 import DynamicMobileNetV2
 from .dynamic_resnet import DynamicResNet
+from .kw_convnext import KWConvNeXt
 from .kw_mobilenet_v2 import KWMobileNetV2
 from .kw_resnet import KWResNet
+from .kw_vision_transformer import KWVisionTransformer
+from .static_convnext import StaticConvNeXt
 from .static_mobilenet_v2 import StaticMobileNetV2
 from .static_resnet import StaticResNet
+from .static_vision_transformer import StaticVisionTransformer
 
-__all__ = ['DynamicMobileNetV2', 'DynamicResNet', 'KWMobileNetV2', 'KWResNet', 'StaticMobileNetV2', 'StaticResNet']
+__all__ = [
+    'DynamicMobileNetV2', 'DynamicResNet', 'KWConvNeXt', 'KWMobileNetV2', 'KWResNet', 'KWVisionTransformer',
+    'StaticConvNeXt', 'StaticMobileNetV2', 'StaticResNet', 'StaticVisionTransformer'
+]

@@ -1,7 +1,8 @@
 """What our backbones add to the OpenMMLab backbones they inherit from."""
+from contextlib import contextmanager
 from dataclasses import replace
 from logging import WARNING
-from typing import Any, Dict
+from typing import Any, Dict, Iterable, Iterator
 
 import torch
 from mmengine.logging import print_log
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import LayoutNames, LoadsAnyLayout
-from ..warehouse import HasTemperature, apply_kernel_warehouse, freeze_warehouses
+from ..warehouse import HasTemperature, KWLayer, apply_kernel_warehouse, freeze_warehouses, kw_layers
+from ..warehouse.attention import init_linear
 from ..warehouse.freezing import check_freeze_mode
 from ..warehouse.sharing import Plan
 
@@ -49,6 +51,18 @@ class KWBackbone(StaticBackbone, HasTemperature):
         if hasattr(self, 'warehouses'):         # the parent's constructor freezes before there are any
             freeze_warehouses(self, self.freeze_warehouses)
 
+    def _init_from_scratch(self) -> None:
+        """As the parent's, whose rules for all linear layers are not for those of the attention branches."""
+        layers = [] if self._is_init else list(kw_layers(self).values())    # a second call leaves all as it is
+        with _attention_hidden(layers):
+            super()._init_from_scratch()
+        for layer in layers:
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+            for module in layer.attention.modules():
+                if isinstance(module, nn.Linear):
+                    init_linear(module)
+
     def layout_names(self) -> LayoutNames:
         """Keys of this backbone in other layouts."""
         return replace(super().layout_names(), warehouses=dict(enumerate(self.warehouses)))
@@ -65,6 +79,16 @@ class KWBackbone(StaticBackbone, HasTemperature):
             print_log(f'{type(self).__name__} has the weights of a plain network at temperature 0, where they mean little: '
                       'train with AttentionTemperatureHook (temperature 1 -> 0), or set temperature=1 for the plain '
                       'network itself', logger='current', level=WARNING)
+
+
+@contextmanager
+def _attention_hidden(layers: Iterable[KWLayer]) -> Iterator[None]:
+    branches = [(layer, layer._modules.pop('attention')) for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, branch in branches:
+            layer.attention = branch
 
 
 class CheckpointedStage(nn.Sequential):

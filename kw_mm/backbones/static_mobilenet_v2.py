@@ -33,4 +33,5 @@ class StaticMobileNetV2(StaticBackbone, MobileNetV2):
 
     def layout_names(self) -> LayoutNames:
         """Keys in published files (torchvision's for the layers) and in plain ones."""
-        return replace(super().layout_names(), published=MOBILENET_V2['torchvision'], static=MOBILENET_V2)
+        return replace(super().layout_names(), published=MOBILENET_V2['torchvision'], static=MOBILENET_V2,
+                       classifier='classifier.')

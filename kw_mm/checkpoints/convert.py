@@ -9,12 +9,16 @@ from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
 from ..warehouse.warehouse import list_cells
 from .looks import identify, layout_of, looks_like
-from .names import MOBILENET_V2, rename, reverse
+from .names import rename, reverse
+from .published import as_published
 from .unwrapping import below, unwrap
 
 TARGETS = ('kw_mm', 'static', 'published')
-PUBLISHED_BUDGETS = (1, 4, 1 / 2, 2, 1 / 4)
-CLASSIFIERS = ('fc.', 'classifier.1.', 'classifier.', 'head.fc.')
+PUBLISHED_BUDGETS = (1, 4, 1 / 2, 2, 1 / 4, 3 / 4)
+FINAL_NORMS = ('head.norm.', 'classifier.0.')            # of timm's and torchvision's ConvNeXt: part of the backbone
+CLASSIFIERS = ('fc.', 'classifier.1.', 'classifier.2.', 'classifier.', 'head.fc.')
+PLAIN_HEAD = {'head.weight': 'head.fc.weight', 'head.bias': 'head.fc.bias'}
+CONVERTED = 'kw_mm converts ResNets, MobileNetV2, ConvNeXts and vision transformers'
 KW_CLASSIFIER = 'classifier.1.conv.'
 OURS_ONLY = ('.attention.beta', 'warehouses.temperature')
 
@@ -92,7 +96,8 @@ def split(entries: Mapping[str, Tensor]) -> Parts:
     """Take a network's weights apart."""
     whole = any(key.startswith('backbone.') for key in entries)
     detector = {key: value for key, value in entries.items() if key.startswith(('neck.', 'rpn_head.', 'roi_head.'))}
-    classifier = {key: value for key, value in entries.items() if key.startswith((*CLASSIFIERS, 'head.'))}
+    classifier = {key: value for key, value in entries.items()
+                  if key.startswith((*CLASSIFIERS, 'head.')) and not key.startswith(FINAL_NORMS)}
     backbone = below(entries, 'backbone.') if whole else {
         key: value for key, value in entries.items() if key not in detector and key not in classifier}
     return Parts(backbone, classifier, detector)
@@ -107,14 +112,14 @@ def join(parts: Parts, backbone: Mapping[str, Tensor], head: Optional[Any] = Non
     else:
         for key, value in parts.classifier.items():
             start = next((start for start in CLASSIFIERS if key.startswith(start)), '')
-            state_dict[f'head.fc.{key[len(start):]}' if start else key] = value
+            state_dict[f'head.fc.{key[len(start):]}' if start else PLAIN_HEAD.get(key, key)] = value
     return dict(state_dict={**state_dict, **parts.detector})
 
 
 def _load_backbone(entries: Mapping[str, Tensor], budget: Optional[float]) -> nn.Module:
     cfg = identify(entries)
     if cfg is None:
-        raise CheckpointError(f'the weights look like {looks_like(entries)}; kw_mm converts ResNets and MobileNetV2')
+        raise CheckpointError(f'the weights look like {looks_like(entries)}; {CONVERTED}')
     budgets = PUBLISHED_BUDGETS if budget is None else (budget, )
     problem: Optional[CheckpointError] = None
     for candidate in [cfg] if 'conv' in cfg else [dict(cfg, budget=value) for value in budgets]:
@@ -167,9 +172,8 @@ def _published(parts: Parts, backbone: nn.Module, head: Optional[nn.Module]) -> 
         key = f'warehouse_manager.weights.{number}'
         state_dict[key] = state_dict[key].squeeze(-1)                     # published for a linear layer
     elif parts.classifier:
-        name = 'fc.' if hasattr(backbone, 'res_layers') else 'classifier.'
         for key, value in parts.classifier.items():
-            state_dict[name + key.rsplit('.', 1)[-1]] = value
+            state_dict[backbone.layout_names().classifier + key.rsplit('.', 1)[-1]] = value
     if parts.detector:
         state_dict = {**{f'backbone.{key}': value for key, value in state_dict.items()}, **parts.detector}
     return dict(state_dict=state_dict)
@@ -180,15 +184,16 @@ def _published_names(module: nn.Module, first: int = 0) -> Dict[str, Tensor]:
                for i, name in enumerate(module.warehouses)}
     prefixes = reverse(module.layout_names().published)
     entries = {key: value for key, value in module.state_dict().items() if not key.endswith((*OURS_ONLY, '.frozen_cells'))}
-    return {numbers.get(key) or rename(key, prefixes): list_cells(value) if key in numbers else value
+    return {numbers.get(key) or rename(key, prefixes): list_cells(value) if key in numbers else as_published(key, value)
             for key, value in entries.items()}
 
 
 def _mmpretrain_names(entries: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     known = identify(entries)
     if known is None:
-        raise CheckpointError(f'the weights look like {looks_like(entries)}; kw_mm converts ResNets and MobileNetV2')
+        raise CheckpointError(f'the weights look like {looks_like(entries)}; {CONVERTED}')
     if known['type'] == 'KWResNet':
         return dict(entries)
-    candidates = [{rename(key, prefixes): value for key, value in entries.items()} for prefixes in MOBILENET_V2.values()]
-    return max(candidates, key=lambda renamed: sum(key.startswith(('conv', 'layer')) for key in renamed))
+    static = MODELS.build(dict(known, type=known['type'].replace('KW', 'Static')))
+    static.load_state_dict(dict(entries))
+    return static.state_dict()

@@ -39,12 +39,15 @@ class LoadsAnyLayout:
         """
         cfg = self.init_cfg
         if not isinstance(cfg, dict) or cfg.get('type') != 'Pretrained':
-            super().init_weights()
+            self._init_from_scratch()
             return
         load_pretrained(self, cfg['checkpoint'], cfg.get('prefix'))
         if hasattr(self, '_params_init_info'):
             update_init_info(self, init_info=f'Loaded from {cfg["checkpoint"]}')
         self._is_init = True
+
+    def _init_from_scratch(self) -> None:
+        super().init_weights()
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         adapt(self, self.layout_names(), state_dict, prefix)
@@ -92,8 +95,12 @@ def adapt(module: nn.Module, names: LayoutNames, state_dict: MutableMapping[str,
     convert = dict(published=from_published, odconv=from_odconv, static=from_static).get(layout)
     used, foreign = convert(module, names, entries) if convert else _own(names, entries)
     used.update({key: value for key, value in own.items() if key.endswith(OURS) and key not in used})
-    _check(module, own, entries, used)
-    _log(module, layout, len(entries) - len(foreign), left_over + foreign)
+    foreign += [key for key in used if key.startswith(names.optional) and key not in own]
+    kept = [key for key in own if key.startswith(names.optional) and key not in used]
+    used = {key: _as_vector(value, own.get(key)) for key, value in used.items() if key not in foreign}
+    used.update({key: own[key] for key in kept})
+    _check(module, own, entries, used, names.resized)
+    _log(module, layout, len(entries) - len(foreign), left_over + foreign, kept)
     state_dict.update({prefix + key: value for key, value in used.items()})
 
 
@@ -118,13 +125,19 @@ def _own(names: LayoutNames, entries: Mapping[str, Tensor]) -> Tuple[Dict[str, T
     return {key: value for key, value in entries.items() if key not in foreign}, foreign
 
 
+def _as_vector(value: Tensor, own: Optional[Tensor]) -> Tensor:
+    """A layer scale, which some projects keep as (C, 1, 1) or (1, C, 1, 1), as the module's (C, )."""
+    is_vector = own is not None and own.dim() == 1 and value.squeeze().shape == own.shape
+    return value.reshape(own.shape) if is_vector else value
+
+
 def _check(module: nn.Module, own: Mapping[str, Tensor], entries: Mapping[str, Tensor],
-           used: Mapping[str, Tensor]) -> None:
+           used: Mapping[str, Tensor], resized: Tuple[str, ...]) -> None:
     problems = dict(
         missing=[key for key in own if key not in used and not key.endswith('.frozen_cells')],
         unknown=[key for key in used if key not in own],
         shape=[f'{key} {tuple(used[key].shape)} instead of {tuple(own[key].shape)}' for key in own
-               if key in used and used[key].shape != own[key].shape])
+               if key in used and key not in resized and used[key].shape != own[key].shape])
     if not any(problems.values()):
         return
     if any(key.endswith('.frozen_cells') for key in problems['unknown']):
@@ -142,10 +155,12 @@ def _budget(module: nn.Module) -> float:
     return sum(warehouse.cells.numel() for warehouse in module.warehouses.values()) / mixed if mixed else 0
 
 
-def _log(module: nn.Module, layout: str, used: int, left_over: Iterable[str]) -> None:
+def _log(module: nn.Module, layout: str, used: int, left_over: List[str], kept: List[str]) -> None:
     line = f'{type(module).__name__}: {LAYOUTS[layout]} layout, {used} tensors used'
     if left_over:
         line += f'; of other modules: {summarise(left_over)}'
+    if kept:
+        line += f'; not in the file, kept as they were: {summarise(kept)}'
     print_log(line, logger='current')
 
 

@@ -12,6 +12,7 @@ from ..warehouse.warehouse import store_cells
 from .names import LayoutNames
 
 CELLS = re.compile(r'warehouse_manager\.weights\.(\d+)$')
+LAYER_SCALE = re.compile(r'stages\.\d+\.\d+\.gamma$')
 
 
 def from_published(module: nn.Module, names: LayoutNames,
@@ -36,3 +37,8 @@ def from_published(module: nn.Module, names: LayoutNames,
 def _stored(value: Tensor) -> Tensor:
     """Published cells, (n, cell_out, cell_in, 1, 1) or one dimension less for a linear layer, as warehouses store them."""
     return store_cells(value) if 3 <= value.dim() <= 5 and value[0, 0, 0].numel() == 1 else value
+
+
+def as_published(key: str, value: Tensor) -> Tensor:
+    """A value in the shape it has in published files, of our key ``key``: a ConvNeXt's layer scale is (1, C, 1, 1)."""
+    return value.reshape(1, -1, 1, 1) if LAYER_SCALE.match(key) else value

@@ -57,11 +57,6 @@ class PublishedModel:
         """Whether it has kernel warehouses or ODConv."""
         return '-kw' in self.name or '-odconv' in self.name
 
-    @property
-    def supported(self) -> bool:
-        """Whether kw_mm has the backbone."""
-        return 'convnext' not in self.name
-
 
 @lru_cache(maxsize=None)
 def published_models() -> Dict[str, PublishedModel]:
@@ -83,14 +78,12 @@ def find(name: str) -> PublishedModel:
     """A published model by name.
 
     Raises:
-        CheckpointError: No such model, or one whose backbone kw_mm does not have.
+        CheckpointError: No such model.
     """
     models = published_models()
     if name not in models:
         close = difflib.get_close_matches(name, models, n=3, cutoff=0.3) or list(models)[:4]
         raise CheckpointError(f'{SCHEME}{name} is not a published model; there are for example {", ".join(close)}')
-    if not models[name].supported:
-        raise CheckpointError(f'{SCHEME}{name}: kw_mm has no ConvNeXt backbone yet; the file is at {models[name].link}')
     return models[name]
 
 

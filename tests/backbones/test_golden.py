@@ -7,23 +7,31 @@ from golden import TEMPERATURES, Golden, images
 from mmpretrain.models.heads import LinearClsHead
 from torch import nn
 
-from kw_mm.backbones import KWMobileNetV2, KWResNet
+from kw_mm.backbones import KWConvNeXt, KWMobileNetV2, KWResNet
 from kw_mm.dynamic_conv import reference_path
 from kw_mm.heads import KWLinearClsHead
 from kw_mm.warehouse import kw_layers
 
-RESNET_STAGES = {f'stage{i + 1}': i for i in range(4)}
-# torchvision's features[K] that closes a mmpretrain layer: its index among the outputs
-MOBILENET_FEATURES = {'features1': 0, 'features3': 1, 'features6': 2, 'features13': 4, 'features18': 7}
+# the module whose output a published feature is
+RESNET_STAGES = {f'stage{i}': f'layer{i}' for i in range(1, 5)}
+MOBILENET_FEATURES = {'features1': 'layer1', 'features3': 'layer2', 'features6': 'layer3', 'features13': 'layer5',
+                      'features18': 'conv2'}
+CONVNEXT_STAGES = {f'stage{i + 1}': f'stages.{i}' for i in range(4)}
+
+CLASSIFIERS = ('fc.', 'classifier.', 'head.')
 
 
 def resnet(depth, budget):
-    return KWResNet(depth, budget, out_indices=range(4)), LinearClsHead(1000, 512 if depth < 50 else 2048), RESNET_STAGES
+    return KWResNet(depth, budget), LinearClsHead(1000, 512 if depth < 50 else 2048), RESNET_STAGES
 
 
 def mobilenet(budget):
     head = LinearClsHead(1000, 1280) if budget >= 1 else KWLinearClsHead(1000, 1280)
-    return KWMobileNetV2(1.0, budget, out_indices=range(8)), head, MOBILENET_FEATURES
+    return KWMobileNetV2(1.0, budget), head, MOBILENET_FEATURES
+
+
+def convnext(**options):
+    return KWConvNeXt('tiny', **options), LinearClsHead(1000, 768), CONVNEXT_STAGES
 
 
 MODELS = {
@@ -33,6 +41,7 @@ MODELS = {
     'kw1d2x_resnet50': lambda: resnet(50, 1 / 2),
     'kw1x_mobilenetv2_100': lambda: mobilenet(1),
     'kw1d2x_mobilenetv2_100': lambda: mobilenet(1 / 2),
+    'kw1x_convnext_tiny': convnext,
 }
 
 
@@ -89,7 +98,7 @@ def test_published_layout_loads_and_every_key_is_used_or_named(model, caplog, mo
     state_dict = golden.state_dict()
     backbone.load_state_dict(state_dict)                                   # strict: a key too many or too few raises
     named = {key for key in state_dict if any(key in line for line in lines)}
-    classifier = {key for key in state_dict if key.startswith(('fc.', 'classifier.'))}
+    classifier = {key for key in state_dict if key.startswith(CLASSIFIERS)}
     last = f'warehouse_manager.weights.{len(backbone.warehouses)}'
     assert named == classifier | ({last} & set(state_dict))
     assert len(lines) == 1 and f'{len(state_dict) - len(named)} tensors used' in lines[0]
@@ -105,7 +114,7 @@ def test_features(model, temperature, path, dtype):
         head.load_state_dict(state_dict)
     else:
         head.fc.load_state_dict({key.split('.')[-1]: value for key, value in state_dict.items()
-                                 if key.startswith(('fc.', 'classifier.'))})
+                                 if key.startswith(CLASSIFIERS)})
     backbone.eval(), head.eval()
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -113,11 +122,20 @@ def test_features(model, temperature, path, dtype):
     for module in modules_with_warehouses(backbone, head):
         module.set_temperature(float(temperature))
     backbone.to(dtype), head.to(dtype)
+    errors = {}
+
+    def compare(name):
+        def hook(module, inputs, output):
+            errors[name] = golden.error(temperature, name, output.float())
+        return hook
+
+    hooks = [backbone.get_submodule(path).register_forward_hook(compare(name)) for name, path in features.items()]
     with torch.no_grad(), path():
-        outputs = [output.float() for output in backbone(images().to(dtype))]
-        logits = head((outputs[-1].mean(dim=(2, 3)).to(dtype), )).float()
+        output = backbone(images().to(dtype))[-1]
+        logits = head((output if output.dim() == 2 else output.mean(dim=(2, 3)), )).float()
+    for hook in hooks:
+        hook.remove()
     backbone.float(), head.float()
-    errors = {name: golden.error(temperature, name, outputs[index]) for name, index in features.items()}
     errors['logits'] = golden.error(temperature, 'logits', logits)
     assert all(error < tolerance(feature) for feature, error in errors.items()), errors
 
@@ -136,4 +154,12 @@ def test_published_resnet_sizes(depth, budget, millions):
 def test_published_mobilenet_sizes(width, budget, millions):
     head = LinearClsHead(1000, 1280) if budget >= 1 else KWLinearClsHead(1000, 1280)
     total = sum(p.numel() for module in (KWMobileNetV2(width, budget), head) for p in module.parameters())
+    assert round(total / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize('options, millions', [
+    (dict(), 39.37), (dict(split_stage3=True), 35.92), (dict(linear_pw_conv=False), 39.37)])
+def test_published_convnext_sizes(options, millions):
+    backbone, head, _ = convnext(**options)
+    total = sum(p.numel() for module in (backbone, head) for p in module.parameters())
     assert round(total / 1e6, 2) == millions

@@ -9,6 +9,17 @@ RESNETS = [dict(type='KWResNet', depth=depth, budget=budget)
            for budget in budgets]
 MOBILENETS = [dict(type='KWMobileNetV2', widen_factor=width, budget=budget)
               for width in (1.0, 0.5) for budget in (1 / 2, 1, 4)]
+SMALL = dict(depths=[1, 1, 3, 1], channels=[16, 32, 48, 64])
+CONVNEXTS = [dict(type='KWConvNeXt', arch='tiny', budget=1),
+             *(dict(type='KWConvNeXt', arch=SMALL, budget=budget) for budget in (1 / 2, 3 / 4, 4)),
+             dict(type='KWConvNeXt', arch=SMALL, budget=1, split_stage3=True, linear_pw_conv=False, init='plain')]
+TRANSFORMERS = [*(dict(type='KWVisionTransformer', arch='deit-tiny', img_size=64, budget=budget) for budget in (1 / 2, 1)),
+                dict(type='KWVisionTransformer', arch='deit-tiny', img_size=64, budget=4, blocks_per_group=6)]
+OUTPUTS = {                                                                  # options, and sides of the feature maps
+    'KWResNet': (dict(out_indices=(0, 1, 2, 3)), (16, 8, 4, 2)),
+    'KWMobileNetV2': (dict(out_indices=(1, 2, 4, 7)), (16, 8, 4, 2)),
+    'KWConvNeXt': (dict(out_indices=[0, 1, 2, 3], gap_before_final_norm=False), (16, 8, 4, 2)),
+    'KWVisionTransformer': (dict(out_indices=[5, 11], out_type='featmap'), (4, 4))}
 OTHERS = [dict(type='KWResNet', depth=18, budget=3 / 4, attention_norm='LN'),
           dict(type='KWResNet', depth=50, base_channels=16, stem_channels=16, deep_stem=True, avg_down=True),
           dict(type='KWMobileNetV2', budget=2, nonlocal_basis_ratio=1 / 8),
@@ -29,19 +40,19 @@ def name(cfg):
     return '-'.join(str(part) for value in cfg.values() for part in (value.values() if isinstance(value, dict) else [value]))
 
 
-@pytest.fixture(params=RESNETS + MOBILENETS + OTHERS + DYNAMIC, ids=name, scope='module')
+@pytest.fixture(params=RESNETS + MOBILENETS + CONVNEXTS + TRANSFORMERS + OTHERS + DYNAMIC, ids=name, scope='module')
 def backbone(request):
-    cfg = dict(request.param)
-    indices = (0, 1, 2, 3) if 'ResNet' in cfg['type'] else (1, 2, 4, 7)
-    model = MODELS.build(dict(cfg, out_indices=indices))
+    options, sides = OUTPUTS[request.param['type']]
+    model = MODELS.build(dict(request.param, **options))
     model.init_weights()
-    return model
+    return model, sides
 
 
 def test_shapes_and_gradients(backbone):
+    backbone, sides = backbone
     backbone.train()
     outputs = backbone(torch.randn(2, 3, 64, 64))
-    assert [tuple(out.shape[-2:]) for out in outputs] == [(16, 16), (8, 8), (4, 4), (2, 2)]
+    assert [tuple(out.shape[-2:]) for out in outputs] == [(side, side) for side in sides]
     assert all(out.isfinite().all() for out in outputs)
     sum(out.square().mean() for out in outputs).backward()
     without = [key for key, p in backbone.named_parameters() if p.grad is None]
@@ -52,6 +63,7 @@ def test_shapes_and_gradients(backbone):
 
 @torch.no_grad()
 def test_images_are_independent_in_eval_mode(backbone):
+    backbone, _ = backbone
     backbone.eval()
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):                       # untrained statistics would let the signal die

@@ -1,0 +1,14 @@
+# RetinaNet with a KernelWarehouse ResNet-50: a stock mmdet config, schedule and all, in which the backbone is another one.
+_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+custom_imports = dict(imports=['kw_mm'], allow_failed_imports=False)
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='KWResNet',
+        depth=50,
+        budget=1,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=1,
+        norm_eval=True,
+        init_cfg=dict(type='Pretrained', checkpoint='kw://resnet50-kw1x-imagenet')))
