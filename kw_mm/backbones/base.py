@@ -13,6 +13,7 @@ from ..warehouse import HasTemperature, apply_kernel_warehouse, freeze_warehouse
 from ..warehouse.freezing import check_freeze_mode
 from ..warehouse.sharing import Plan
 
+ABLATIONS = ('attention_function', 'zero_cell', 'start', 'partition', 'sharing_range')
 OTHER_MODULES = ('fc.', 'classifier.', 'head.', 'neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'mask_head.')
 
 
@@ -65,6 +66,11 @@ class KWBackbone(StaticBackbone, HasTemperature):
             print_log(f'{type(self).__name__} has the weights of a plain network at temperature 0, where they mean little: '
                       'train with AttentionTemperatureHook (temperature 1 -> 0), or set temperature=1 for the plain '
                       'network itself', logger='current', level=WARNING)
+
+
+def take_ablations(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    """Take, out of a backbone's further arguments, those of :func:`apply_kernel_warehouse` that the paper ablates."""
+    return {name: kwargs.pop(name) for name in ABLATIONS if name in kwargs}
 
 
 class CheckpointedStage(nn.Sequential):

@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor, nn
 
-from .partition import CellShape
+from .partition import CellShape, CellSize
 
 
 class Warehouse(nn.Module):
@@ -11,17 +11,18 @@ class Warehouse(nn.Module):
     Args:
         num_cells: n.
         cell_shape: (output, input) channels of a cell.
+        cell_size: (height, width) of a cell; published 1x1.
 
     Attributes:
-        cells (Parameter): Shape (n, cell_out, cell_in, 1, 1).
+        cells (Parameter): Shape (n, cell_out, cell_in, cell_h, cell_w).
         frozen_cells (Tensor, optional): A detached copy of the cells for layers frozen with
             ``freeze_warehouses='strict'``; saved in checkpoints. Where a checkpoint has none, it is made from the
             checkpoint's cells.
     """
 
-    def __init__(self, num_cells: int, cell_shape: CellShape):
+    def __init__(self, num_cells: int, cell_shape: CellShape, cell_size: CellSize = (1, 1)):
         super().__init__()
-        self.cells = nn.Parameter(torch.empty(num_cells, *cell_shape, 1, 1))
+        self.cells = nn.Parameter(torch.empty(num_cells, *cell_shape, *cell_size))
         self.register_buffer('frozen_cells', None)
 
     @property
@@ -39,7 +40,7 @@ class Warehouse(nn.Module):
 
     @torch.no_grad()
     def write(self, index: Tensor, values: Tensor) -> None:
-        """Set the cells ``index`` to ``values``, shape (len(index), cell_out, cell_in, 1, 1), in every copy."""
+        """Set the cells ``index`` to ``values``, shape (len(index), cell_out, cell_in, ...), in every copy."""
         for cells in (self.cells, self.frozen_cells):
             if cells is not None:
                 cells[index] = values.to(cells)
