@@ -64,7 +64,7 @@ class KernelAttention(nn.Module):
         self.fc1 = nn.Linear(in_channels, hidden, bias=not isinstance(norm1, _BatchNorm))
         self.norm1 = norm1
         self.relu = nn.ReLU(inplace=True)
-        self.register_buffer('beta', beta_of(start, num_cells)[:, :num_cells + zero_cell])     # (m, n + 1)
+        self.register_buffer('beta', beta_of(start, num_cells, zero_cell))          # (m, n + 1)
         self._build_logits(hidden, start)
         for module in self.modules():
             if isinstance(module, nn.Linear):

@@ -107,12 +107,12 @@ def _starts(mixtures: Sequence[int], budget: Fraction, cells_of: Callable[[int, 
     return starts
 
 
-def beta_of(start: Start, num_cells: int) -> Tensor:
-    """beta as a float tensor of shape (m, n + 1), 1 for every start cell of a mixture."""
+def beta_of(start: Start, num_cells: int, zero_cell: bool = True) -> Tensor:
+    """beta as a float tensor of shape (m, n + 1), or (m, n) without a zero cell: 1 for every start cell of a mixture."""
     beta = torch.zeros(len(start.cells), num_cells + 1)
     for row, cells in zip(beta, start.cells):
         row[torch.tensor(cells, dtype=torch.long)] = 1
-    return beta
+    return beta if zero_cell else beta[:, :num_cells].contiguous()
 
 
 def why_not_plain(beta: Tensor, num_cells: int) -> str:

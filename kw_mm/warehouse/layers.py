@@ -55,6 +55,11 @@ class KWLayer(nn.Module):
         """Why a plain kernel cannot be placed in the start cells, e.g. with a budget below 1; empty where it can."""
         return why_not_plain(self.attention.beta, self.warehouse.num_cells)
 
+    @property
+    def assembly_macs(self) -> int:
+        """Multiply-adds of mixing one image's kernel: m n times the size of a cell."""
+        return self.partition.num_mixtures * self.cells.numel()
+
     def init_weights(self) -> None:
         """Nothing to do: KW layers are initialised when they are built, and OpenMMLab must leave them so."""
 
