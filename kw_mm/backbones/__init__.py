@@ -1,4 +1,6 @@
 """Backbones, registered in mmengine's root registry."""
+from . import conv_layers  # noqa: F401  (registers them)
+from .attention_resnet import AttentionResNet
 from .dynamic_mobilenet_v2 import DynamicMobileNetV2
 from .dynamic_resnet import DynamicResNet
 from .kw_convnext import KWConvNeXt
@@ -11,6 +13,6 @@ from .static_resnet import StaticResNet
 from .static_vision_transformer import StaticVisionTransformer
 
 __all__ = [
-    'DynamicMobileNetV2', 'DynamicResNet', 'KWConvNeXt', 'KWMobileNetV2', 'KWResNet', 'KWVisionTransformer',
-    'StaticConvNeXt', 'StaticMobileNetV2', 'StaticResNet', 'StaticVisionTransformer'
+    'AttentionResNet', 'DynamicMobileNetV2', 'DynamicResNet', 'KWConvNeXt', 'KWMobileNetV2', 'KWResNet',
+    'KWVisionTransformer', 'StaticConvNeXt', 'StaticMobileNetV2', 'StaticResNet', 'StaticVisionTransformer'
 ]

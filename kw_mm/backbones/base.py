@@ -15,6 +15,7 @@ from ..warehouse.attention import init_linear
 from ..warehouse.freezing import check_freeze_mode
 from ..warehouse.sharing import Plan
 
+ABLATIONS = ('attention_function', 'zero_cell', 'start', 'partition', 'sharing_range')
 OTHER_MODULES = ('fc.', 'classifier.', 'head.', 'neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'mask_head.')
 
 
@@ -89,6 +90,11 @@ def _attention_hidden(layers: Iterable[KWLayer]) -> Iterator[None]:
     finally:
         for layer, branch in branches:
             layer.attention = branch
+
+
+def take_ablations(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    """Take, out of a backbone's further arguments, those of :func:`apply_kernel_warehouse` that the paper ablates."""
+    return {name: kwargs.pop(name) for name in ABLATIONS if name in kwargs}
 
 
 class CheckpointedStage(nn.Sequential):

@@ -12,7 +12,7 @@ from mmpretrain.models.backbones import MobileNetV2
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
-from .base import KWBackbone
+from .base import KWBackbone, take_ablations
 from .static_mobilenet_v2 import StaticMobileNetV2
 
 LAST_STAGE = 6
@@ -28,7 +28,8 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
         sharing: ``{warehouse: [layer names]}``; default the published plan (:func:`mobilenet_v2_plan`).
         reduction: Hidden units of an attention branch per input channel; default 1/16, and 1/32 for b < 1.
         nonlocal_basis_ratio, attention_norm, init, freeze_warehouses, temperature: As in :class:`KWResNet`.
-        **kwargs: Everything else :class:`mmpretrain.models.MobileNetV2` takes (``out_indices``, ``frozen_stages``,
+        **kwargs: The options of the paper's ablations, as in :class:`KWResNet`.
+            Everything else :class:`mmpretrain.models.MobileNetV2` takes (``out_indices``, ``frozen_stages``,
             ``norm_eval``, ``with_cp``, ``norm_cfg``, ``init_cfg``, ...).
 
     Raises:
@@ -47,12 +48,12 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
                  freeze_warehouses: str = 'none',
                  temperature: float = 0.0,
                  **kwargs):
-        budget = as_budget(budget)
+        budget, ablations = as_budget(budget), take_ablations(kwargs)
         super().__init__(widen_factor, **kwargs)
         if reduction is None:
             reduction = 1 / 16 if budget >= 1 else 1 / 32
         options = dict(budget=budget, reduction=reduction, nonlocal_basis_ratio=nonlocal_basis_ratio,
-                       attention_norm=attention_norm, init=init)
+                       attention_norm=attention_norm, init=init, **ablations)
         self._put_warehouses(sharing or mobilenet_v2_plan(self, budget), freeze_warehouses, temperature, options)
 
 

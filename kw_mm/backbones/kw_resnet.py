@@ -14,7 +14,7 @@ from torch import nn
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
-from .base import KWBackbone
+from .base import KWBackbone, take_ablations
 from .static_resnet import StaticResNet
 
 
@@ -35,7 +35,9 @@ class KWResNet(KWBackbone, StaticResNet):
         freeze_warehouses: What ``frozen_stages`` does to shared warehouses: 'none' (published), 'exclusive' or
             'strict', see :func:`kw_mm.warehouse.freeze_warehouses`.
         temperature: tau to begin with; loaded weights and :class:`AttentionTemperatureHook` may change it.
-        **kwargs: Everything else :class:`StaticResNet` takes: ``drop_path_rate``, ``drop_path_mode`` and all of
+        **kwargs: The options of the paper's ablations, ``attention_function``, ``zero_cell``, ``start``, ``partition`` and
+            ``sharing_range``, see :func:`kw_mm.warehouse.apply_kernel_warehouse`.
+            Everything else :class:`StaticResNet` takes: ``drop_path_rate``, ``drop_path_mode`` and all of
             :class:`mmpretrain.models.ResNet` (``out_indices``, ``frozen_stages``, ``norm_eval``, ``with_cp``, ...).
 
     Raises:
@@ -60,12 +62,13 @@ class KWResNet(KWBackbone, StaticResNet):
                  freeze_warehouses: str = 'none',
                  temperature: float = 0.0,
                  **kwargs):
-        budget = as_budget(budget)
+        budget, ablations = as_budget(budget), take_ablations(kwargs)
         super().__init__(depth, **kwargs)
         preset = published_options(depth, budget)
         chosen = dict(cell_ratio=cell_ratio, nonlocal_basis_ratio=nonlocal_basis_ratio)
         preset.update({name: value for name, value in chosen.items() if value is not None})
-        options = dict(budget=budget, reduction=reduction, attention_norm=attention_norm, init=init, **preset)
+        options = dict(budget=budget, reduction=reduction, attention_norm=attention_norm, init=init,
+                       **preset, **ablations)
         self._put_warehouses(sharing or resnet_plan(self.stages()), freeze_warehouses, temperature, options)
 
 

@@ -159,9 +159,9 @@ def _static(module: nn.Module) -> Dict[str, Tensor]:
 @torch.no_grad()
 def start_kernel(layer: KWLayer) -> Tensor:
     """The plain kernel that a layer has at temperature 1, zero where it starts from the zero cell."""
-    cells = list_cells(layer.warehouse.cells)
-    with_zero = torch.cat([cells, torch.zeros_like(cells[:1])])
-    return layer.partition.to_kernel(with_zero[layer.start_cells])
+    cells, beta = layer.warehouse.listed, layer.attention.beta
+    mixtures = beta[:, :len(cells)].to(cells) @ cells.flatten(1)
+    return layer.partition.to_kernel(mixtures.reshape(len(beta), *cells.shape[1:]))
 
 
 def _published(parts: Parts, backbone: nn.Module, head: Optional[nn.Module]) -> Dict[str, Dict[str, Tensor]]:

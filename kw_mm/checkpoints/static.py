@@ -22,7 +22,7 @@ def from_static(module: nn.Module, names: LayoutNames,
     """A plain network's entries under our names, kernels placed, and the keys that belong to another module.
 
     Raises:
-        CheckpointError: The module has a budget below 1.
+        CheckpointError: The module has a budget below 1, or another start than one cell for each mixture.
     """
     layers = kw_layers(module)
     plain = _plain_keys(module, layers)
@@ -30,7 +30,7 @@ def from_static(module: nn.Module, names: LayoutNames,
                         key=lambda renamed: len(plain & set(renamed[0])))
     if not plain & set(used):
         return used, foreign                             # another network: the caller says so
-    _refuse_small_budgets(module, layers)
+    _refuse_other_starts(module, layers)
     cells = {name: warehouse.cells.detach().clone() for name, warehouse in module.warehouses.items()} if layers else {}
     for name, layer in layers.items():
         kernel = used.get(f'{name}.weight')
@@ -62,13 +62,12 @@ def _renamed(names: LayoutNames, prefixes: Prefixes, entries: Mapping[str, Tenso
     return used, foreign
 
 
-def _refuse_small_budgets(module: nn.Module, layers: Mapping[str, KWLayer]) -> None:
-    for layer in layers.values():
-        if layer.starts_from_zero_cell:
+def _refuse_other_starts(module: nn.Module, layers: Mapping[str, KWLayer]) -> None:
+    for name, layer in layers.items():
+        if layer.why_not_plain:
             raise CheckpointError(
-                f'plain static weights cannot start this {type(module).__name__}: its budget is below 1, so there are fewer '
-                'cells than the plain network has kernels to place; use KernelWarehouse weights of this budget, or a '
-                'budget of 1 or more')
+                f'plain static weights cannot start this {type(module).__name__}, for of layer {name!r} '
+                f"{layer.why_not_plain}; use KernelWarehouse weights, or start='one_to_one' with a budget of 1 or more")
 
 
 def _place_in_dynamic_convs(module: nn.Module, used: Dict[str, Tensor]) -> None:

@@ -3,7 +3,8 @@
 KernelWarehouse: Rethinking the Design of Dynamic Convolution (ICML 2024), https://arxiv.org/abs/2406.07879.
 """
 from .apply import apply_kernel_warehouse, kw_layers
-from .attention import KernelAttention, ReducedKernelAttention, contrasting_attention
+from .attention import KernelAttention, ReducedKernelAttention
+from .attention_functions import contrasting_attention
 from .freezing import freeze_warehouses
 from .layers import KWConv2d, KWLayer, KWLinear
 from .partition import Partition, common_cell

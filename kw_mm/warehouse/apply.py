@@ -1,17 +1,19 @@
 """Put warehouses into any network, given a sharing plan."""
 import difflib
+import math
 from fractions import Fraction
-from typing import Dict, List, Tuple, Union
+from typing import Dict, List, Sequence, Tuple, Union
 
 import torch
 from torch import nn
 
 from .attention import KernelAttention, Norm, ReducedKernelAttention
 from .budget import Budget, num_cells
-from .initialization import Start, kaiming_cells_, kaiming_kernel, one_to_one
+from .initialization import STARTS, Start, kaiming_cells_, kaiming_kernel
 from .layers import KWConv2d, KWLayer, KWLinear
-from .partition import KernelShape, Partition, common_cell
-from .sharing import Plan, WarehousePlan, read_plan
+from .options import check_choice
+from .partition import CellShape, CellSize, KernelShape, Partition, common_cell
+from .sharing import SHARING_RANGES, Plan, WarehousePlan, of_equal_kernels, read_plan
 from .warehouse import Warehouse, Warehouses
 
 INITS = ('published', 'plain')
@@ -25,7 +27,12 @@ def apply_kernel_warehouse(module: nn.Module,
                            reduction: float = 1 / 16,
                            nonlocal_basis_ratio: float = 1,
                            attention_norm: Norm = 'BN1d',
-                           init: str = 'published') -> nn.Module:
+                           init: str = 'published',
+                           attention_function: str = 'caf',
+                           zero_cell: bool = True,
+                           start: str = 'one_to_one',
+                           partition: bool = True,
+                           sharing_range: str = 'stage') -> nn.Module:
     """Replace the planned layers of a network by KW layers, in place.
 
     The network gets a child ``warehouses`` (:class:`Warehouses`), which owns all cells and the temperature.
@@ -41,6 +48,16 @@ def apply_kernel_warehouse(module: nn.Module,
             ``channels -> module``.
         init: 'published', or 'plain': start cells get the values of the plain kernel that they form at
             temperature 1 (budget >= 1).
+        attention_function: 'caf' (published), 'softmax', 'sigmoid', 'relu' or 'caf_unnormalised', see
+            :mod:`kw_mm.warehouse.attention_functions`.
+        zero_cell: Whether a zero cell takes attention beside the cells, as published.
+        start: Cells that a mixture is made of at temperature 1: 'one_to_one' (published), 'all_to_all',
+            'several_cells' (b each), 'shared_cell' (one for 1/b mixtures) or 'none', see
+            :mod:`kw_mm.warehouse.initialization`.
+        partition: False for cells that are whole kernels: every layer is one mixture. ``cell_ratio`` has no meaning
+            then, and a planned warehouse becomes one for each kernel shape among its layers.
+        sharing_range: Layers that share a warehouse: 'stage' (published) for those of the plan, 'layer' or
+            'two_stages', see :mod:`kw_mm.warehouse.sharing`.
 
     Returns:
         nn.Module: The same network.
@@ -55,20 +72,23 @@ def apply_kernel_warehouse(module: nn.Module,
         >>> net(torch.rand(2, 16, 8, 8)).shape
         torch.Size([2, 32, 6, 6])
     """
-    if init not in INITS:
-        raise ValueError(f"init={init!r} is unknown; choose 'published' or 'plain'")
+    for option, value, choices in (('init', init, INITS), ('start', start, STARTS),
+                                   ('sharing_range', sharing_range, SHARING_RANGES)):
+        check_choice(option, value, choices)
     if hasattr(module, 'warehouses'):
         raise ValueError(f'{type(module).__name__} has an attribute `warehouses` already')
     default = WarehousePlan(budget=budget, cell_ratio=tuple(cell_ratio))
-    attention = dict(reduction=reduction, norm=attention_norm)
+    attention = dict(reduction=reduction, norm=attention_norm, function=attention_function, zero_cell=zero_cell)
+    complete = SHARING_RANGES[sharing_range](read_plan(plan, default))
+    plain = {layer: find_layer(module, layer) for warehouse in complete.values() for layer in warehouse.layers}
+    shapes = {layer: kernel_shape(old) for layer, old in plain.items()}
     warehouses, replaced = Warehouses(), {}
-    for name, warehouse_plan in read_plan(plan, default).items():
-        plain = {layer: find_layer(module, layer) for layer in warehouse_plan.layers}
-        warehouses[name], geometry = _build_warehouse(name, warehouse_plan, plain)
-        for (layer, old), (partition, start) in zip(plain.items(), geometry):
-            branch = _build_attention(old, start, warehouses[name].num_cells, nonlocal_basis_ratio, attention)
-            new = _build_layer(old, partition=partition, attention=branch, warehouses=warehouses, warehouse_name=name)
-            _init_cells(new, start, init)
+    for name, warehouse_plan in (complete if partition else of_equal_kernels(complete, shapes)).items():
+        warehouses[name], geometry = _build_warehouse(name, warehouse_plan, shapes, partition, start)
+        for layer, (cut, begin) in zip(warehouse_plan.layers, geometry):
+            branch = _build_attention(plain[layer], begin, warehouses[name].num_cells, nonlocal_basis_ratio, attention)
+            new = _build_layer(plain[layer], partition=cut, attention=branch, warehouses=warehouses, warehouse_name=name)
+            _init_cells(new, begin, init)
             replaced[layer] = new
     for layer, new in replaced.items():
         _replace(module, layer, new)
@@ -107,17 +127,21 @@ def kernel_shape(layer: Union[nn.Conv2d, nn.Linear]) -> KernelShape:
     return shape if len(shape) == 4 else (*shape, 1, 1)
 
 
-def _build_warehouse(name: str, plan: WarehousePlan,
-                     layers: Dict[str, nn.Module]) -> Tuple[Warehouse, List[Tuple[Partition, Start]]]:
-    shapes = [kernel_shape(layer) for layer in layers.values()]
+def _build_warehouse(name: str, plan: WarehousePlan, shapes: Dict[str, KernelShape], partition: bool,
+                     start: str) -> Tuple[Warehouse, List[Tuple[Partition, Start]]]:
+    kernels = [shapes[layer] for layer in plan.layers]
     try:
-        cell = common_cell(shapes, plan.cell_ratio)
+        cell = _cell(kernels, plan, partition)
+        cuts = [Partition(kernel, *cell) for kernel in kernels]
+        mixtures = [cut.num_mixtures for cut in cuts]
+        starts = STARTS[start](mixtures, Fraction(plan.budget))
     except ValueError as error:
         raise ValueError(f'warehouse {name!r}: {error}') from None
-    partitions = [Partition(shape, cell) for shape in shapes]
-    mixtures = [partition.num_mixtures for partition in partitions]
-    warehouse = Warehouse(num_cells(plan.budget, sum(mixtures), name), cell)
-    return warehouse, list(zip(partitions, one_to_one(mixtures, Fraction(plan.budget))))
+    return Warehouse(num_cells(plan.budget, sum(mixtures), name), *cell), list(zip(cuts, starts))
+
+
+def _cell(kernels: Sequence[KernelShape], plan: WarehousePlan, partition: bool) -> Tuple[CellShape, CellSize]:
+    return (common_cell(kernels, plan.cell_ratio), (1, 1)) if partition else (kernels[0][:2], kernels[0][2:])
 
 
 def _build_attention(plain: nn.Module, start: Start, cells: int, basis_ratio: float, options: dict) -> KernelAttention:
@@ -143,7 +167,7 @@ def _build_layer(plain: Union[nn.Conv2d, nn.Linear], **options) -> KWLayer:
 @torch.no_grad()
 def _init_cells(layer: KWLayer, start: Start, init: str) -> None:
     own = slice(start.first_cell, start.first_cell + start.num_cells)
-    kaiming_cells_(layer.warehouse.cells[:, own])
+    kaiming_cells_(layer.warehouse.cells[:, own], math.prod(layer.warehouse.cell_size))
     if init == 'plain':
         layer.place_kernel(kaiming_kernel(layer.partition.kernel_shape))
 

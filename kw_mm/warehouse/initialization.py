@@ -1,10 +1,11 @@
 """Which cell each mixture starts from, and the first values of the cells.
 
-At temperature 1 the attention is beta: mixture i *is* its start cell. Index n stands for the zero cell e_z.
+At temperature 1 the attention is beta: in the published start, mixture i *is* its start cell. Index n stands for the
+zero cell e_z. The other starts are those of the paper's ablation (its Table 13).
 """
 import math
 from fractions import Fraction
-from typing import List, NamedTuple, Sequence
+from typing import Callable, Dict, List, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -16,11 +17,11 @@ class Start(NamedTuple):
     Args:
         first_cell: The first of the warehouse's cells that belong to the layer.
         num_cells: How many cells belong to it.
-        cells: Start cell of each mixture; n for the zero cell.
+        cells: Start cells of each mixture, each at weight 1; n stands for the zero cell.
     """
     first_cell: int
     num_cells: int
-    cells: List[int]
+    cells: List[Sequence[int]]
 
 
 def one_to_one(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
@@ -38,46 +39,110 @@ def one_to_one(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
     Returns:
         list[Start]: One for each layer.
     """
-    total = int(budget * sum(mixtures))
-    diagonal = budget.numerator == 1 and all(m % budget.denominator == 0 for m in mixtures)
+    k, zero_cell = budget.denominator, int(budget * sum(mixtures))
+    diagonal = budget.numerator == 1 and all(m % k == 0 for m in mixtures)
+
+    def cells_of(offset: int, i: int) -> List[int]:
+        cell, following = math.floor((offset + i) * budget), math.floor((offset + i + 1) * budget)
+        own = i % k == (i // k) % k if diagonal else following > cell
+        return [cell if own else zero_cell]
+
+    return _starts(mixtures, budget, cells_of)
+
+
+def all_to_all(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
+    """Let every mixture start from all n cells. Arguments and result as in :func:`one_to_one`."""
+    return _starts(mixtures, budget, lambda offset, i: range(int(budget * sum(mixtures))))
+
+
+def several_cells(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
+    """Let every mixture start from b cells of its own. Arguments and result as in :func:`one_to_one`.
+
+    Raises:
+        ValueError: A budget below 1.
+    """
+    if budget < 1:
+        raise ValueError(f"start='several_cells' needs cells for every mixture, a budget of 1 or more, not {budget}; "
+                         "below, 'one_to_one' and 'shared_cell' work")
+    return _starts(mixtures, budget,
+                   lambda offset, i: range(math.floor((offset + i) * budget), math.floor((offset + i + 1) * budget)))
+
+
+def shared_cell(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
+    """Let k = 1 / b neighbouring mixtures of a layer start from the same cell.
+
+    Arguments and result as in :func:`one_to_one`.
+
+    Raises:
+        ValueError: A budget other than 1/k with every layer's m a multiple of k.
+    """
+    k = budget.denominator
+    if budget.numerator != 1 or any(m % k for m in mixtures):
+        raise ValueError(f"start='shared_cell' needs a budget 1/k with k dividing the mixtures of every layer; "
+                         f"{budget} does not divide {list(mixtures)} so, 'one_to_one' works for it")
+    return _starts(mixtures, budget, lambda offset, i: [(offset + i) // k])
+
+
+def no_start(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
+    """Let no mixture start from any cell: beta = 0. Arguments and result as in :func:`one_to_one`."""
+    return _starts(mixtures, budget, lambda offset, i: [])
+
+
+STARTS: Dict[str, Callable[[Sequence[int], Fraction], List[Start]]] = {
+    'one_to_one': one_to_one,
+    'all_to_all': all_to_all,
+    'several_cells': several_cells,
+    'shared_cell': shared_cell,
+    'none': no_start,
+}
+
+
+def _starts(mixtures: Sequence[int], budget: Fraction, cells_of: Callable[[int, int], Sequence[int]]) -> List[Start]:
+    """Starts from the start cells of mixture i of the layer before which there are ``offset`` mixtures."""
     starts, offset = [], 0
     for m in mixtures:
         first, last = math.floor(offset * budget), math.floor((offset + m) * budget)
-        if budget >= 1:
-            cells = [math.floor((offset + i) * budget) for i in range(m)]
-        elif diagonal:
-            cells = _diagonal(m, budget.denominator, first, total)
-        else:
-            cells = [_next_cell(offset + i, budget, total) for i in range(m)]
-        starts.append(Start(first, last - first, cells))
+        starts.append(Start(first, last - first, [cells_of(offset, i) for i in range(m)]))
         offset += m
     return starts
 
 
-def _diagonal(m: int, k: int, first: int, zero_cell: int) -> List[int]:
-    return [first + i // k if i % k == (i // k) % k else zero_cell for i in range(m)]
-
-
-def _next_cell(i: int, budget: Fraction, zero_cell: int) -> int:
-    cell = math.floor(i * budget)
-    return cell if math.floor((i + 1) * budget) > cell else zero_cell
-
-
-def beta_of(start: Start, num_cells: int) -> Tensor:
-    """beta as a float tensor of shape (m, n + 1), one 1 in each row."""
+def beta_of(start: Start, num_cells: int, zero_cell: bool = True) -> Tensor:
+    """beta as a float tensor of shape (m, n + 1), or (m, n) without a zero cell: 1 for every start cell of a mixture."""
     beta = torch.zeros(len(start.cells), num_cells + 1)
-    beta[torch.arange(len(start.cells)), torch.tensor(start.cells)] = 1
-    return beta
+    for row, cells in zip(beta, start.cells):
+        row[torch.tensor(cells, dtype=torch.long)] = 1
+    return beta if zero_cell else beta[:, :num_cells].contiguous()
+
+
+def why_not_plain(beta: Tensor, num_cells: int) -> str:
+    """Why a plain kernel cannot be placed in a layer's start cells; empty where it can.
+
+    It can where every mixture starts from exactly one cell, and from one that no other mixture of the layer has.
+
+    Args:
+        beta (Tensor): Shape (m, n + 1), or (m, n) without a zero cell.
+        num_cells: n.
+    """
+    of_cells = beta[:, :num_cells]
+    if bool((of_cells.sum(dim=0) > 1).any()):
+        return 'several of its mixtures start from the same cell'
+    if bool((of_cells.sum(dim=1) > 1).any()):
+        return 'its mixtures start from several cells each'
+    if bool((of_cells.sum(dim=1) < 1).any()):
+        return 'some of its mixtures have no start cell of their own (budget < 1, or no start)'
+    return ''
 
 
 @torch.no_grad()
-def kaiming_cells_(cells: Tensor) -> Tensor:
+def kaiming_cells_(cells: Tensor, positions: int = 1) -> Tensor:
     """Fill the cells that belong to one layer as published: Kaiming normal, fan-out over all of them stacked.
 
     Args:
-        cells (Tensor): Shape (cell_out, b m, cell_in).
+        cells (Tensor): Shape (cell_out, b m, cell_in cell_h cell_w).
+        positions: cell_h cell_w.
     """
-    fan_out = cells.shape[0] * cells.shape[1]
+    fan_out = cells.shape[0] * cells.shape[1] * positions
     return cells.normal_(0, math.sqrt(2 / fan_out)) if fan_out else cells
 
 

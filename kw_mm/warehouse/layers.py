@@ -9,6 +9,7 @@ from ..dynamic_conv import conv2d_per_image, linear_per_image
 from ..dynamic_conv.pooling import pool_and_pass
 from ..dynamic_conv.reference import Size, on_reference_path
 from .attention import KernelAttention
+from .initialization import why_not_plain
 from .mixing import mix_cells
 from .partition import Partition
 from .warehouse import Warehouse, Warehouses
@@ -43,18 +44,23 @@ class KWLayer(nn.Module):
 
     @property
     def cells(self) -> Tensor:
-        """Cells this layer mixes, shape (cell_out, n, cell_in)."""
+        """Cells this layer mixes, shape (cell_out, n, cell_in cell_h cell_w)."""
         return self.warehouse.frozen_cells if self.uses_frozen_cells else self.warehouse.cells
 
     @property
     def start_cells(self) -> Tensor:
-        """Start cell of each mixture, shape (m, ); n stands for the zero cell."""
+        """Start cell of each mixture, shape (m, ), where there is one each; n stands for the zero cell."""
         return self.attention.beta.argmax(dim=-1)
 
     @property
-    def starts_from_zero_cell(self) -> bool:
-        """Whether some mixture has no start cell of its own, as with budgets below 1."""
-        return bool((self.start_cells == self.warehouse.num_cells).any())
+    def why_not_plain(self) -> str:
+        """Why a plain kernel cannot be placed in the start cells, e.g. with a budget below 1; empty where it can."""
+        return why_not_plain(self.attention.beta, self.warehouse.num_cells)
+
+    @property
+    def assembly_macs(self) -> int:
+        """Multiply-adds of mixing one image's kernel: m n times the size of a cell."""
+        return self.partition.num_mixtures * self.cells.numel()
 
     def init_weights(self) -> None:
         """Nothing to do: KW layers are initialised when they are built, and OpenMMLab must leave them so."""
@@ -75,9 +81,10 @@ class KWLayer(nn.Module):
         return self.partition.assemble(mixtures, len(alpha))
 
     def _reference_kernels(self, alpha: Tensor) -> Tensor:
-        cells = self.cells.transpose(0, 1)                                      # (n, cell_out, cell_in)
-        mixtures = alpha.to(cells.dtype).flatten(0, 1) @ cells.flatten(1)       # (B m, cell_out cell_in)
-        return self.partition.to_kernel(mixtures.reshape(*alpha.shape[:2], *cells.shape[1:], 1, 1))
+        cells = self.cells.transpose(0, 1)                                      # (n, cell_out, cell_in cell_h cell_w)
+        mixtures = alpha.to(cells.dtype).flatten(0, 1) @ cells.flatten(1)
+        cell = (*self.partition.cell_shape, *self.partition.cell_size)
+        return self.partition.to_kernel(mixtures.reshape(*alpha.shape[:2], *cell))
 
     def place_kernel(self, kernel: Tensor) -> None:
         """Put a plain kernel into the start cells: at temperature 1 this layer then equals the plain one.
@@ -86,14 +93,14 @@ class KWLayer(nn.Module):
             kernel (Tensor): Shape (C_out, C_in / groups, kh, kw), or (C_out, C_in) for a linear layer.
 
         Raises:
-            ValueError: Another shape, or a layer with mixtures that start from the zero cell (budget < 1).
+            ValueError: Another shape, or a layer whose mixtures do not start from one cell each (budget < 1, or another
+                start than 'one_to_one').
         """
         if kernel.numel() != torch.Size(self.partition.kernel_shape).numel() or len(kernel) != self.out_channels:
             raise ValueError(f'a kernel of shape {tuple(kernel.shape)} does not fit a layer of '
                              f'shape {self.partition.kernel_shape}')
-        if self.starts_from_zero_cell:
-            raise ValueError('a plain kernel cannot be placed in a warehouse with budget < 1: '
-                             'some of its mixtures have no start cell of their own')
+        if self.why_not_plain:
+            raise ValueError(f'a plain kernel cannot be placed in this layer: {self.why_not_plain}')
         values = self.partition.to_cells(kernel.reshape(self.partition.kernel_shape))
         self.warehouse.write(self.start_cells, values)
 

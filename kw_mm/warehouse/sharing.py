@@ -6,10 +6,14 @@ A plan maps warehouse names to the layers that share the warehouse, both in orde
 
 A value is a list of layer names, or a dict with the key ``layers`` and the options of :class:`WarehousePlan` that
 differ for this warehouse. Start cells follow from the plan alone, never from the order of modules.
+
+The paper's ablations of sharing are transformations of plans: :func:`within_layers`, :func:`across_two_stages`, and
+:func:`of_equal_kernels` for whole kernels.
 """
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
 from .budget import Budget, as_budget
 
@@ -70,3 +74,75 @@ def _check_layers(layers: Dict[str, Sequence[str]]) -> None:
     for name, warehouses in owners.items():
         if len(warehouses) > 1:
             raise ValueError(f'layer {name!r} is named more than once, in {warehouses}')
+
+
+def as_planned(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
+    """The plan itself; the published plans share within a stage."""
+    return plan
+
+
+def within_layers(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
+    """Give every layer a warehouse of its own, named after it."""
+    return {layer.replace('.', '_'): replace(warehouse, layers=(layer, ))
+            for warehouse in plan.values() for layer in warehouse.layers}
+
+
+def across_two_stages(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
+    """Join the warehouses of the first and second stage, of the third and fourth, ...
+
+    Warehouses are known by the names of the published plans: ``stage1``, or ``stage1_depthwise`` and the like, which
+    join their own kind. Warehouses of other names stay.
+
+    Raises:
+        ValueError: No warehouse has such a name, or two to be joined differ in budget or cell ratio.
+    """
+    joined: Dict[str, List[WarehousePlan]] = {}
+    for name, warehouse in plan.items():
+        joined.setdefault(_pair_of_stages(name), []).append(warehouse)
+    if set(joined) == set(plan):
+        raise ValueError("sharing_range='two_stages' joins warehouses named stage1, stage2, ... (or stage1_depthwise, ...); "
+                         f'the plan has {", ".join(plan)}')
+    return {name: _join(name, warehouses) for name, warehouses in joined.items()}
+
+
+SHARING_RANGES: Dict[str, Callable[[Dict[str, WarehousePlan]], Dict[str, WarehousePlan]]] = {
+    'layer': within_layers,
+    'stage': as_planned,
+    'two_stages': across_two_stages,
+}
+
+
+def of_equal_kernels(plan: Dict[str, WarehousePlan],
+                     shapes: Mapping[str, Sequence[int]]) -> Dict[str, WarehousePlan]:
+    """Split warehouses so that all layers of one have the same kernel shape, and whole kernels can be cells.
+
+    Args:
+        plan: A complete plan.
+        shapes: Kernel shape of every layer.
+
+    Returns:
+        dict: Warehouses that had layers of several shapes are named after each, e.g. ``stage1_128x64x3x3``.
+    """
+    split: Dict[str, WarehousePlan] = {}
+    for name, warehouse in plan.items():
+        layers: Dict[str, List[str]] = {}
+        for layer in warehouse.layers:
+            layers.setdefault('x'.join(map(str, shapes[layer])), []).append(layer)
+        for shape, equal in layers.items():
+            split[f'{name}_{shape}' if len(layers) > 1 else name] = replace(warehouse, layers=tuple(equal))
+    return split
+
+
+def _pair_of_stages(name: str) -> str:
+    match = re.fullmatch(r'stage(\d+)(_\w+)?', name)
+    if not match:
+        return name
+    last = (int(match.group(1)) + 1) // 2 * 2
+    return f'stages{last - 1}and{last}{match.group(2) or ""}'
+
+
+def _join(name: str, warehouses: Sequence[WarehousePlan]) -> WarehousePlan:
+    first = warehouses[0]
+    if any((other.budget, other.cell_ratio) != (first.budget, first.cell_ratio) for other in warehouses):
+        raise ValueError(f'{name} cannot share a warehouse: their budgets or cell ratios differ')
+    return replace(first, layers=tuple(layer for warehouse in warehouses for layer in warehouse.layers))

@@ -1,19 +1,21 @@
 """Warehouses: cells that the layers of a stage share, and the temperature that all of them obey."""
+import math
+
 import torch
 from torch import Tensor, nn
 
 from .mixing import CellGradients
-from .partition import CellShape
+from .partition import CellShape, CellSize
 
 
 def store_cells(cells: Tensor) -> Tensor:
-    """Cells one after another, shape (n, cell_out, cell_in, 1, 1), in the order of a warehouse: (cell_out, n, cell_in)."""
+    """Cells one after another, shape (n, cell_out, cell_in, cell_h, cell_w), in the order of a warehouse's parameter."""
     return cells.flatten(2).transpose(0, 1).contiguous()
 
 
-def list_cells(stored: Tensor) -> Tensor:
-    """Cells in the order of a warehouse one after another; the inverse of :func:`store_cells`."""
-    return stored.transpose(0, 1)[..., None, None].contiguous()
+def list_cells(stored: Tensor, cell_size: CellSize = (1, 1)) -> Tensor:
+    """Cells in the order of a warehouse's parameter one after another; the inverse of :func:`store_cells`."""
+    return stored.transpose(0, 1).unflatten(2, (-1, *cell_size)).contiguous()
 
 
 class Warehouse(nn.Module):
@@ -22,17 +24,20 @@ class Warehouse(nn.Module):
     Args:
         num_cells: n.
         cell_shape: (output, input) channels of a cell.
+        cell_size: (height, width) of a cell; published 1x1.
 
     Attributes:
-        cells (Parameter): Shape (cell_out, n, cell_in), the order in which :mod:`kw_mm.warehouse.mixing` reads them.
+        cells (Parameter): Shape (cell_out, n, cell_in cell_h cell_w), the order in which :mod:`kw_mm.warehouse.mixing`
+            reads them.
         frozen_cells (Tensor, optional): A detached copy of the cells for layers frozen with
             ``freeze_warehouses='strict'``; saved in checkpoints. Where a checkpoint has none, it is made from the
             checkpoint's cells.
     """
 
-    def __init__(self, num_cells: int, cell_shape: CellShape):
+    def __init__(self, num_cells: int, cell_shape: CellShape, cell_size: CellSize = (1, 1)):
         super().__init__()
-        self.cells = nn.Parameter(torch.empty(cell_shape[0], num_cells, cell_shape[1]))
+        self.cells = nn.Parameter(torch.empty(cell_shape[0], num_cells, cell_shape[1] * math.prod(cell_size)))
+        self.cell_size = tuple(cell_size)
         self.register_buffer('frozen_cells', None)
         self.gradients = CellGradients()
 
@@ -42,7 +47,12 @@ class Warehouse(nn.Module):
 
     @property
     def cell_shape(self) -> CellShape:
-        return len(self.cells), self.cells.shape[2]
+        return len(self.cells), self.cells.shape[2] // math.prod(self.cell_size)
+
+    @property
+    def listed(self) -> Tensor:
+        """Cells one after another, shape (n, cell_out, cell_in, cell_h, cell_w)."""
+        return list_cells(self.cells, self.cell_size)
 
     def keep_frozen_copy(self) -> None:
         """Give the frozen layers cells that training cannot move."""
@@ -51,7 +61,7 @@ class Warehouse(nn.Module):
 
     @torch.no_grad()
     def write(self, index: Tensor, values: Tensor) -> None:
-        """Set the cells ``index`` to ``values``, shape (len(index), cell_out, cell_in, 1, 1), in every copy."""
+        """Set the cells ``index`` to ``values``, shape (len(index), cell_out, cell_in, ...), in every copy."""
         for cells in (self.cells, self.frozen_cells):
             if cells is not None:
                 cells[:, index] = store_cells(values).to(cells)

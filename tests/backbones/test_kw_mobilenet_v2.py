@@ -63,3 +63,9 @@ def test_recomputed_stages_give_the_same_gradients():
 
 def test_width_one_half():
     assert KWMobileNetV2(0.5)(torch.randn(2, 3, 64, 64))[0].shape == (2, 1280, 2, 2)
+
+
+def test_two_stages_share_each_kind_of_layer():
+    backbone = KWMobileNetV2(budget=4, sharing_range='two_stages')
+    assert set(backbone.warehouses) == {'stem', *(f'stages{first}and{first + 1}_{kind}' for first in (1, 3, 5)
+                                                for kind in ('depthwise', 'project', 'expand'))}

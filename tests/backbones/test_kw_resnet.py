@@ -35,6 +35,9 @@ def test_static_layers_of_resnet50():
     (dict(depth=18, drop_path_mode='ramp'), "drop_path_mode='ramp'"),
     (dict(depth=18, freeze_warehouses='some'), "freeze_warehouses='some'"),
     (dict(depth=18, attention_norm='BN'), "attention_norm='BN'"),
+    (dict(depth=18, start='shared_cell', budget=2), "warehouse 'stage1': start='shared_cell'"),
+    (dict(depth=18, attention_function='tanh'), "attention_function='tanh'"),
+    (dict(depth=18, sharing_range='block'), "sharing_range='block'"),
     (dict(depth=18, sharing={'all': ['layer9.0.conv1']}), "'layer9.0.conv1'"),
 ])
 def test_bad_options_are_refused_by_name(options, message):
@@ -116,3 +119,10 @@ def test_a_plan_of_ones_own():
     backbone = KWResNet(18, sharing={'mine': ['layer4.1.conv1', 'layer4.1.conv2']}, budget=2)
     assert list(kw_layers(backbone)) == ['layer4.1.conv1', 'layer4.1.conv2']
     assert backbone.warehouses['mine'].num_cells == 36
+
+
+def test_without_partition_sharing_and_caf_it_has_the_size_of_dy_conv():
+    backbone = KWResNet(18, 4, partition=False, sharing_range='layer', attention_function='softmax', zero_cell=False,
+                        attention_norm='none', reduction=1 / 4)
+    classifier = 512 * 1000 + 1000
+    assert round((sum(p.numel() for p in backbone.parameters()) + classifier) / 1e6, 2) == 45.47       # as published

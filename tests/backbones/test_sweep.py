@@ -23,7 +23,10 @@ OUTPUTS = {                                                                  # o
 OTHERS = [dict(type='KWResNet', depth=18, budget=3 / 4, attention_norm='LN'),
           dict(type='KWResNet', depth=50, base_channels=16, stem_channels=16, deep_stem=True, avg_down=True),
           dict(type='KWMobileNetV2', budget=2, nonlocal_basis_ratio=1 / 8),
-          dict(type='KWMobileNetV2', budget=1, init='plain')]
+          dict(type='KWMobileNetV2', budget=1, init='plain'),
+          dict(type='KWResNet', depth=18, partition=False, attention_function='softmax', zero_cell=False),
+          dict(type='KWResNet', depth=50, sharing_range='layer', attention_function='relu'),
+          dict(type='KWMobileNetV2', budget=1, sharing_range='two_stages', start='all_to_all', temperature=0.5)]
 
 DYNAMIC = [dict(type='DynamicResNet', depth=18, conv=dict(type=conv)) for conv in
            ('DYConv2d', 'ODConv2d', 'CondConv2d', 'DCDConv2d')] + [

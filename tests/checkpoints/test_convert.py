@@ -3,12 +3,15 @@ import torch
 from golden import Golden
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import MobileNetV2, ResNet
+from torch import nn
 
 from kw_mm.backbones import DynamicResNet, KWMobileNetV2, KWResNet
 from kw_mm.checkpoints import read_checkpoint
-from kw_mm.checkpoints.convert import convert, for_openmmlab
+from kw_mm.checkpoints.convert import convert, for_openmmlab, start_kernel
 from kw_mm.checkpoints.names import MOBILENET_V2, reverse
 from kw_mm.errors import CheckpointError
+from kw_mm.warehouse import apply_kernel_warehouse
+from kw_mm.warehouse.initialization import STARTS
 
 GOLDEN = ['kw1x_resnet18', 'kw1d2x_resnet50', 'kw1x_mobilenetv2_100', 'kw1d2x_mobilenetv2_100', 'kw1x_convnext_tiny']
 
@@ -105,3 +108,9 @@ def test_published_odconv_becomes_an_openmmlab_model():
     assert converted['backbone.layer2.0.conv2.attention.spatial_fc.weight'].shape == (9, 16)
     assert torch.equal(converted['head.fc.bias'], published['fc.bias'])
     assert convert(converted)['state_dict'].keys() == converted.keys()
+@pytest.mark.parametrize('start', STARTS)
+def test_the_start_kernel_is_what_a_layer_computes_at_temperature_1(start):
+    net = apply_kernel_warehouse(nn.Sequential(nn.Conv2d(4, 8, 2)), {'all': ['0']}, start=start).eval()
+    net.warehouses.set_temperature(1)
+    x = torch.randn(2, 4, 6, 6)
+    torch.testing.assert_close(net(x), nn.functional.conv2d(x, start_kernel(net[0]), net[0].bias))

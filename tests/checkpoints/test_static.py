@@ -82,10 +82,23 @@ def test_it_equals_placing_by_hand():
 @pytest.mark.parametrize('cfg, plain', [
     (dict(type='KWResNet', depth=18, budget=1 / 2), ResNet(18)),
     (dict(type='KWMobileNetV2', budget=1 / 2), MobileNetV2()),
+    (dict(type='KWResNet', depth=18, start='none'), ResNet(18)),
 ])
-def test_budgets_below_1_are_refused_with_the_reason(cfg, plain):
-    with pytest.raises(CheckpointError, match='budget is below 1.*fewer cells than the plain network has kernels'):
+def test_starts_without_a_cell_for_each_mixture_are_refused_with_the_reason(cfg, plain):
+    with pytest.raises(CheckpointError, match='no start cell of their own .budget < 1'):
         MODELS.build(cfg).load_state_dict(plain.state_dict())
+
+
+@pytest.mark.parametrize('options, reason', [
+    (dict(start='all_to_all'), 'start from the same cell'),
+    (dict(start='several_cells', budget=2), 'start from several cells each'),
+])
+def test_other_starts_are_refused_with_the_reason(options, reason):
+    backbone = KWResNet(18, **options)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    with pytest.raises(CheckpointError, match=f"cannot start this KWResNet.*'layer1.0.conv1'.*{reason}.*one_to_one"):
+        backbone.load_state_dict(ResNet(18).state_dict())
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
 
 @pytest.mark.parametrize('make, plain, looks', [

@@ -25,14 +25,14 @@ def test_a_budget_without_a_whole_number_of_cells_names_the_nearest_that_have():
 
 def test_whole_budget():
     first, second = one_to_one([4, 2], Fraction(2))
-    assert first == (0, 8, [0, 2, 4, 6])
-    assert second == (8, 4, [8, 10])
+    assert first == (0, 8, [[0], [2], [4], [6]])
+    assert second == (8, 4, [[8], [10]])
 
 
 def test_one_over_k_is_diagonal():
     first, second = one_to_one([8, 4], Fraction(1, 4))
-    assert first == (0, 2, [0, 3, 3, 3, 3, 1, 3, 3])
-    assert second == (2, 1, [2, 3, 3, 3])
+    assert first == (0, 2, [[0], [3], [3], [3], [3], [1], [3], [3]])
+    assert second == (2, 1, [[2], [3], [3], [3]])
 
 
 @pytest.mark.parametrize('budget', [Fraction(3, 4), Fraction(1, 2), Fraction(5, 4), Fraction(3, 2), Fraction(5, 12)])
@@ -40,10 +40,10 @@ def test_other_budgets_give_every_cell_to_at_most_one_mixture(budget):
     mixtures = [9, 3, 12]
     n = int(budget * sum(mixtures))
     starts = one_to_one(mixtures, budget)
-    used = [cell for start in starts for cell in start.cells if cell != n]
+    used = [cell for start in starts for (cell, ) in start.cells if cell != n]
     assert len(used) == len(set(used)) == min(n, sum(mixtures))
     assert sum(start.num_cells for start in starts) == n
-    flat = [cell for start in starts for cell in start.cells]
+    flat = [cell for start in starts for (cell, ) in start.cells]
     for i, cell in enumerate(flat):                                      # the rule as the documentation states it
         floor, following = int(i * budget // 1), int((i + 1) * budget // 1)
         assert cell == (floor if budget >= 1 or following > floor else n)

@@ -33,7 +33,7 @@ def assembled_by_hand(layer, x):
     kernels = torch.zeros(len(x), *layer.partition.kernel_shape)
     for image in range(len(x)):
         for i in range(layer.partition.num_mixtures):
-            mixture = sum(alpha[image, i, j] * cell for j, cell in enumerate(layer.cells.transpose(0, 1)))
+            mixture = sum(alpha[image, i, j] * cell for j, cell in enumerate(layer.warehouse.listed[..., 0, 0]))
             position, block = divmod(i, out_blocks * in_blocks)
             out, inp = divmod(block, in_blocks)
             y, x_ = divmod(position, layer.partition.kernel_shape[3])

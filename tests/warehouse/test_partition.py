@@ -44,5 +44,24 @@ def test_a_ratio_that_gives_no_cell_is_refused(ratio):
 
 
 def test_cells_that_do_not_tile_are_refused():
-    with pytest.raises(ValueError, match=r'\(4, 4\).*\(6, 8, 1, 1\)'):
+    with pytest.raises(ValueError, match=r'\(4, 4, 1, 1\).*\(6, 8, 1, 1\)'):
         Partition((6, 8, 1, 1), (4, 4))
+
+
+@pytest.mark.parametrize('kernel_shape, cell, size', [
+    ((8, 6, 3, 3), (8, 6), (3, 3)), ((8, 6, 4, 6), (4, 3), (2, 3)), ((8, 6, 3, 3), (4, 3), (1, 3))])
+@pytest.mark.parametrize('batch', [(), (2, )])
+def test_cells_may_extend_in_space(kernel_shape, cell, size, batch):
+    partition = Partition(kernel_shape, cell, size)
+    kernel = torch.randn(*batch, *kernel_shape)
+    cells, i = partition.to_cells(kernel), 0
+    assert cells.shape == (*batch, partition.num_mixtures, *cell, *size)
+    assert torch.equal(partition.to_kernel(cells), kernel)
+    for y in range(0, kernel_shape[2], size[0]):
+        for x in range(0, kernel_shape[3], size[1]):
+            for out in range(0, kernel_shape[0], cell[0]):
+                for inp in range(0, kernel_shape[1], cell[1]):
+                    expected = kernel[..., out:out + cell[0], inp:inp + cell[1], y:y + size[0], x:x + size[1]]
+                    assert torch.equal(cells[..., i, :, :, :, :], expected)
+                    i += 1
+    assert i == partition.num_mixtures

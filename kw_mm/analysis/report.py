@@ -1,0 +1,117 @@
+"""Analysing configs and printing what was found."""
+import os
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from ..engine.config import load_config
+from ..errors import UserError
+from .complexity import Cost, count_costs
+from .forward import forward_once
+from .warehouses import WarehouseRow, describe_warehouses
+
+CLASSIFIER_SIZE, DETECTOR_SIZE = (224, 224), (800, 1280)
+COSTS = ('parameters (M)', 'multiply-adds (G): static', 'attention', 'assembly', 'all')
+WAREHOUSE = ('cell', 'm', 'n', 'layers (m of each)')
+
+
+class Analysis(NamedTuple):
+    """What a config's model costs and how its warehouses are laid out.
+
+    Args:
+        name: Of the config.
+        size: (height, width) of the image.
+        parts: Costs of backbone, neck, heads.
+        warehouses: All of them.
+    """
+    name: str
+    size: Tuple[int, int]
+    parts: Dict[str, Cost]
+    warehouses: List[WarehouseRow]
+
+    @property
+    def cost(self) -> Cost:
+        """Of the whole model."""
+        return sum(self.parts.values(), Cost())
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build a config's model, with random weights.
+
+    Raises:
+        UserError: The config has no model, or one that cannot be built.
+    """
+    if not cfg.get('model'):
+        raise UserError(f'config {cfg.filename!r} has no model')
+    try:
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+            return MODELS.build(cfg.model)
+    except (KeyError, TypeError, ValueError, AssertionError, AttributeError, ImportError) as error:
+        raise UserError(f'the model of config {cfg.filename!r} cannot be built: {error}') from error
+
+
+def analyze(path: str, size: Optional[Sequence[int]] = None) -> Analysis:
+    """Analyse the model of a config file.
+
+    Args:
+        path: The config file.
+        size: (height, width) of the image; default 224 x 224, and 800 x 1280 for mmdet's detectors.
+
+    Raises:
+        UserError: A config that cannot be read or built, or a size that the model cannot run on.
+    """
+    cfg = load_config(path)
+    model = build_model(cfg)
+    size = tuple(size or (DETECTOR_SIZE if cfg.get('default_scope') == 'mmdet' else CLASSIFIER_SIZE))
+    if min(size) < 1:
+        raise UserError(f'size={size[0]} {size[1]} is no size of an image; use for example 224 224')
+    try:
+        parts = count_costs(model, lambda: forward_once(model, size))
+    except RuntimeError as error:
+        raise UserError(f'the model of {path!r} does not run on an image of {size[0]} x {size[1]}: {error}') from error
+    return Analysis(os.path.basename(path), size, parts, describe_warehouses(model))
+
+
+def print_analyses(analyses: Sequence[Analysis], markdown: bool = False) -> None:
+    """Print one table of all configs, and for each one of its parts and one of its warehouses.
+
+    Args:
+        analyses: At least one.
+        markdown: As Markdown; otherwise for the terminal.
+    """
+    show = print_markdown if markdown else print_rich
+    show(['config', *COSTS], [[f'{one.name}, {one.size[0]} x {one.size[1]}', *_numbers(one.cost)] for one in analyses])
+    for one in analyses:
+        show([f'part of {one.name}', *COSTS], [[name, *_numbers(cost)] for name, cost in one.parts.items()])
+        if one.warehouses:
+            show([f'warehouse of {one.name}', *WAREHOUSE], [_text(row) for row in one.warehouses])
+
+
+def print_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table."""
+    for cells in (header, ['---'] * len(header), *rows):
+        print(f'| {" | ".join(cells)} |')
+    print()
+
+
+def print_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table that fits the terminal."""
+    table = Table(*header, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _numbers(cost: Cost) -> List[str]:
+    counts = (cost.static, cost.attention, cost.assembly, cost.multiply_adds)
+    return [f'{cost.parameters / 1e6:.2f}', *(f'{count / 1e9:.4f}' for count in counts)]
+
+
+def _text(row: WarehouseRow) -> List[str]:
+    layers = ', '.join(f'{name} ({m})' for name, m in row.layers.items())
+    return [row.name, ' x '.join(map(str, row.cell)), str(row.num_mixtures), str(row.num_cells), layers]

@@ -1,0 +1,70 @@
+"""docs/results.md against the models it is about. That its links exist is in test_docs.py."""
+import re
+from typing import NamedTuple
+
+import pytest
+import torch
+from command_line import ROOT
+
+from kw_mm.analysis.report import analyze, build_model
+from kw_mm.checkpoints import published_models
+from kw_mm.engine import load_config
+
+LINK = re.compile(r'\[.+\]\(\.\./(configs/\S+\.py)\)')
+NAMES = {'r18': 'resnet18', 'r50': 'resnet50', 'mbv2': 'mobilenetv2', 'mbv2-050': 'mobilenetv2-050',
+         'convnext-t': 'convnext-tiny'}
+
+
+class Row(NamedTuple):
+    config: str
+    parameters: str
+    multiply_adds: str
+    kernels: str
+    scores: tuple
+
+
+def read_rows():
+    lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in
+             (ROOT / 'docs/results.md').read_text().splitlines() if line.startswith('| [')]
+    return [Row(LINK.fullmatch(cells[0]).group(1), *cells[1:4], tuple(cells[4:6])) for cells in lines]
+
+
+ROWS = read_rows()
+
+
+@pytest.mark.parametrize('config', sorted({row.config for row in ROWS}))
+def test_parameters_are_those_of_the_model(config, monkeypatch):
+    for fill in ('normal_', 'uniform_'):                                # values do not matter, and take long
+        monkeypatch.setattr(torch.Tensor, fill, lambda tensor, *args, **kwargs: tensor)
+    model = build_model(load_config(str(ROOT / config)))
+    found = f'{sum(p.numel() for p in model.parameters()) / 1e6:.2f}'
+    assert {row.parameters for row in ROWS if row.config == config} == {found}
+
+
+@pytest.mark.parametrize('name', ['r18', 'kw_r18', 'kw1d4x_r18', 'kw2x_r18'])
+def test_multiply_adds_are_those_of_the_model(name):
+    config = f'configs/imagenet/{name}_100e_in1k.py'
+    cost = analyze(str(ROOT / config)).cost
+    kernels = cost.attention + cost.assembly
+    found = f'{cost.multiply_adds / 1e9:.3f}', f'{kernels / 1e9:.3f}' if kernels else ''
+    assert {(row.multiply_adds, row.kernels) for row in ROWS if row.config == config} == {found}
+
+
+def test_the_papers_figures_are_those_of_the_published_models():
+    compared = set()
+    for row in ROWS:
+        name = published_name(row.config)
+        if name in published_models():
+            assert tuple(map(float, row.scores)) == published_models()[name].scores, row.config
+            compared.add(name)
+    assert compared == set(published_models())
+
+
+def published_name(config):
+    """configs/imagenet/kw4x_r18_300e_in1k.py -> resnet18-kw4x-imagenet, where it is of the published recipe."""
+    match = re.fullmatch(r'configs/(imagenet/|mask_rcnn_)(?:(kw\w*?)_)?([\w-]+?)_(?:(?:150|300)e_in1k|1x_coco)\.py', config)
+    if not match or match.group(3) not in NAMES:
+        return None
+    kind, budget, network = match.groups()
+    parts = [NAMES[network], *([{'kw': 'kw1x'}.get(budget, budget)] if budget else [])]
+    return '-'.join([*parts, 'imagenet'] if kind == 'imagenet/' else ['mask-rcnn', *parts, 'coco'])
