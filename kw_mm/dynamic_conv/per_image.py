@@ -101,7 +101,7 @@ def _multiply_patches(x: Tensor, kernels: Tensor, bias: Optional[Tensor], stride
 
 
 def _channels_last(x: Tensor) -> bool:
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return x.stride(1) == 1 and not x.is_contiguous()               # also where a stride has left pixels out
 
 
 def linear_per_image(x: Tensor, weights: Tensor, bias: Optional[Tensor] = None) -> Tensor:
