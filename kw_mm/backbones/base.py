@@ -15,7 +15,7 @@ from ..warehouse.attention import init_linear
 from ..warehouse.freezing import check_freeze_mode
 from ..warehouse.sharing import Plan
 
-ABLATIONS = ('attention_function', 'zero_cell', 'start', 'partition', 'sharing_range')
+OPTIONS = ('attention_function', 'zero_cell', 'start', 'partition', 'sharing_range', 'assemble_checkpoint')
 OTHER_MODULES = ('fc.', 'classifier.', 'head.', 'neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'mask_head.')
 
 
@@ -42,6 +42,9 @@ class KWBackbone(StaticBackbone, HasTemperature):
 
     def _put_warehouses(self, plan: Plan, freeze_mode: str, temperature: float, options: Dict[str, Any]) -> None:
         check_freeze_mode(freeze_mode)
+        if options.get('assemble_checkpoint') and getattr(self, 'with_cp', False):
+            raise ValueError('assemble_checkpoint=True and with_cp=True exclude each other: with_cp recomputes whole '
+                             'blocks, their kernels included')
         self.freeze_warehouses = freeze_mode
         apply_kernel_warehouse(self, plan, **options)
         self.set_temperature(temperature)
@@ -92,9 +95,9 @@ def _attention_hidden(layers: Iterable[KWLayer]) -> Iterator[None]:
             layer.attention = branch
 
 
-def take_ablations(kwargs: Dict[str, Any]) -> Dict[str, Any]:
-    """Take, out of a backbone's further arguments, those of :func:`apply_kernel_warehouse` that the paper ablates."""
-    return {name: kwargs.pop(name) for name in ABLATIONS if name in kwargs}
+def take_options(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    """Take, out of a backbone's further arguments, those of :func:`apply_kernel_warehouse` beyond those it names."""
+    return {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
 
 
 class CheckpointedStage(nn.Sequential):

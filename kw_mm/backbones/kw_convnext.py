@@ -17,7 +17,7 @@ from mmengine.registry import MODELS
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
-from .base import KWBackbone
+from .base import KWBackbone, take_options
 from .static_convnext import StaticConvNeXt
 
 THREE_QUARTERS = Fraction(3, 4)
@@ -62,10 +62,10 @@ class KWConvNeXt(KWBackbone, StaticConvNeXt):
                  freeze_warehouses: str = 'none',
                  temperature: float = 0.0,
                  **kwargs):
-        budget = as_budget(budget)
+        budget, further = as_budget(budget), take_options(kwargs)
         super().__init__(arch, **kwargs)
         options = dict(budget=budget, reduction=reduction, nonlocal_basis_ratio=nonlocal_basis_ratio,
-                       attention_norm=attention_norm, init=init)
+                       attention_norm=attention_norm, init=init, **further)
         plan = sharing or convnext_plan(self.depths, budget, split_stage3)
         self._put_warehouses(plan, freeze_warehouses, temperature, options)
 

@@ -12,7 +12,7 @@ from mmpretrain.models.backbones import MobileNetV2
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
-from .base import KWBackbone, take_ablations
+from .base import KWBackbone, take_options
 from .static_mobilenet_v2 import StaticMobileNetV2
 
 LAST_STAGE = 6
@@ -48,12 +48,12 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
                  freeze_warehouses: str = 'none',
                  temperature: float = 0.0,
                  **kwargs):
-        budget, ablations = as_budget(budget), take_ablations(kwargs)
+        budget, further = as_budget(budget), take_options(kwargs)
         super().__init__(widen_factor, **kwargs)
         if reduction is None:
             reduction = 1 / 16 if budget >= 1 else 1 / 32
         options = dict(budget=budget, reduction=reduction, nonlocal_basis_ratio=nonlocal_basis_ratio,
-                       attention_norm=attention_norm, init=init, **ablations)
+                       attention_norm=attention_norm, init=init, **further)
         self._put_warehouses(sharing or mobilenet_v2_plan(self, budget), freeze_warehouses, temperature, options)
 
 

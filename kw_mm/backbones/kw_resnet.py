@@ -14,7 +14,7 @@ from torch import nn
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
-from .base import KWBackbone, take_ablations
+from .base import KWBackbone, take_options
 from .static_resnet import StaticResNet
 
 
@@ -62,13 +62,13 @@ class KWResNet(KWBackbone, StaticResNet):
                  freeze_warehouses: str = 'none',
                  temperature: float = 0.0,
                  **kwargs):
-        budget, ablations = as_budget(budget), take_ablations(kwargs)
+        budget, further = as_budget(budget), take_options(kwargs)
         super().__init__(depth, **kwargs)
         preset = published_options(depth, budget)
         chosen = dict(cell_ratio=cell_ratio, nonlocal_basis_ratio=nonlocal_basis_ratio)
         preset.update({name: value for name, value in chosen.items() if value is not None})
         options = dict(budget=budget, reduction=reduction, attention_norm=attention_norm, init=init,
-                       **preset, **ablations)
+                       **preset, **further)
         self._put_warehouses(sharing or resnet_plan(self.stages()), freeze_warehouses, temperature, options)
 
 

@@ -20,7 +20,7 @@ from mmengine.registry import MODELS
 from ..warehouse.attention import Norm
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
-from .base import KWBackbone
+from .base import KWBackbone, take_options
 from .static_vision_transformer import StaticVisionTransformer
 
 LINEAR_LAYERS = {'attention': ('attn.qkv', 'attn.proj'), 'ffn': ('ffn.layers.0.0', 'ffn.layers.1')}
@@ -64,10 +64,10 @@ class KWVisionTransformer(KWBackbone, StaticVisionTransformer):
                  freeze_warehouses: str = 'none',
                  temperature: float = 0.0,
                  **kwargs):
-        budget = as_budget(budget)
+        budget, further = as_budget(budget), take_options(kwargs)
         super().__init__(arch, **kwargs)
         options = dict(budget=budget, reduction=reduction, nonlocal_basis_ratio=nonlocal_basis_ratio,
-                       attention_norm=attention_norm, init=init,
+                       attention_norm=attention_norm, init=init, **further,
                        cell_ratio=cell_ratio or ((1, 1) if budget >= 1 else (1 / 2, 1 / 2)))
         plan = sharing or vision_transformer_plan(self.num_layers, blocks_per_group)
         self._put_warehouses(plan, freeze_warehouses, temperature, options)

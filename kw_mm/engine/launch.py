@@ -10,6 +10,7 @@ from mmengine.runner import find_latest_checkpoint
 from ..errors import UserError
 from .checks import check_checkpoint, check_datasets
 from .config import load_config
+from .memory import keep_freed_memory
 from .runner import KWRunner
 
 
@@ -23,6 +24,8 @@ def train(args: Namespace) -> None:
     if args.resume:
         _resume(cfg, args.resume)
     check_datasets(cfg, 'train', *(['val'] if cfg.get('val_cfg') else []))
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     KWRunner.from_cfg(cfg).train()
 
 

@@ -32,7 +32,8 @@ def apply_kernel_warehouse(module: nn.Module,
                            zero_cell: bool = True,
                            start: str = 'one_to_one',
                            partition: bool = True,
-                           sharing_range: str = 'stage') -> nn.Module:
+                           sharing_range: str = 'stage',
+                           assemble_checkpoint: bool = False) -> nn.Module:
     """Replace the planned layers of a network by KW layers, in place.
 
     The network gets a child ``warehouses`` (:class:`Warehouses`), which owns all cells and the temperature.
@@ -58,6 +59,8 @@ def apply_kernel_warehouse(module: nn.Module,
             then, and a planned warehouse becomes one for each kernel shape among its layers.
         sharing_range: Layers that share a warehouse: 'stage' (published) for those of the plan, 'layer' or
             'two_stages', see :mod:`kw_mm.warehouse.sharing`.
+        assemble_checkpoint: Mix kernels again in the backward pass instead of keeping them (R50: 89 MiB per image).
+            Not together with activation checkpointing of blocks, which does so by itself.
 
     Returns:
         nn.Module: The same network.
@@ -92,6 +95,7 @@ def apply_kernel_warehouse(module: nn.Module,
             replaced[layer] = new
     for layer, new in replaced.items():
         _replace(module, layer, new)
+    warehouses.recompute_kernels = assemble_checkpoint
     module.warehouses = warehouses
     return module
 

@@ -1,5 +1,6 @@
 """Layers whose kernel is mixed, for every image anew, from the cells of a warehouse."""
-from typing import Optional, Union
+from functools import partial
+from typing import Callable, Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +9,12 @@ from torch.nn.modules.utils import _pair
 from ..dynamic_conv import conv2d_per_image, linear_per_image
 from ..dynamic_conv.pooling import pool_and_pass
 from ..dynamic_conv.reference import Size, on_reference_path
+from ..dynamic_conv.tracing import is_traced
 from .attention import KernelAttention
 from .initialization import why_not_plain
-from .mixing import mix_cells
+from .mixing import autocast_dtype, mix_cells
 from .partition import Partition
+from .recompute import kernels_recomputed
 from .warehouse import Warehouse, Warehouses
 
 
@@ -65,20 +68,26 @@ class KWLayer(nn.Module):
     def init_weights(self) -> None:
         """Nothing to do: KW layers are initialised when they are built, and OpenMMLab must leave them so."""
 
-    def kernels(self, pooled: Tensor) -> Tensor:
-        """Assemble one kernel per image.
+    def weigh(self, pooled: Tensor) -> Tensor:
+        """Attention to the cells, shape (B, m, n), from the input's global average, shape (B, C_in)."""
+        return self.attention(pooled, self._shared[0].temperature)
 
-        Args:
-            pooled (Tensor): Global average of the input, shape (B, C_in).
-
-        Returns:
-            Tensor: Shape (B, C_out, C_in / groups, kh, kw).
-        """
-        alpha = self.attention(pooled, self._shared[0].temperature)             # (B, m, n)
+    def assemble(self, alpha: Tensor) -> Tensor:
+        """Mix one kernel per image, shape (B, C_out, C_in / groups, kh, kw), from the attention, shape (B, m, n)."""
         if on_reference_path():
             return self._reference_kernels(alpha)
         mixtures = mix_cells(alpha, self.cells, self.warehouse.gradients)       # (cell_out, B m, cell_in)
         return self.partition.assemble(mixtures, len(alpha))
+
+    def _use_kernels(self, alpha: Tensor, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
+        kernels = self.assemble(alpha)
+        if autocast_dtype(x.device.type) is None:
+            kernels = kernels.to(x.dtype)                                       # of cells stored in lower precision
+        if not (self._shared[0].recompute_kernels and kernels.requires_grad) or is_traced():
+            return use(kernels)
+        weights, dtype = alpha.detach(), kernels.dtype
+        with kernels_recomputed(kernels, lambda: self.assemble(weights).to(dtype)):
+            return use(kernels)
 
     def _reference_kernels(self, alpha: Tensor) -> Tensor:
         cells = self.cells.transpose(0, 1)                                      # (n, cell_out, cell_in cell_h cell_w)
@@ -128,7 +137,9 @@ class KWConv2d(KWLayer):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         pooled, x = (x.mean(dim=(2, 3)), x) if on_reference_path() else pool_and_pass(x)
-        kernels = self.kernels(pooled)
+        return self._use_kernels(self.weigh(pooled), x, partial(self._convolve, x))
+
+    def _convolve(self, x: Tensor, kernels: Tensor) -> Tensor:
         return conv2d_per_image(x, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -154,5 +165,5 @@ class KWLinear(KWLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., C_in) -> (B, ..., C_out); the attention sees the mean over the dimensions between."""
-        weights = self.kernels(x.reshape(len(x), -1, x.shape[-1]).mean(dim=1))
-        return linear_per_image(x, weights.flatten(2), self.bias)
+        alpha = self.weigh(x.reshape(len(x), -1, x.shape[-1]).mean(dim=1))
+        return self._use_kernels(alpha, x, lambda weights: linear_per_image(x, weights.flatten(2), self.bias))

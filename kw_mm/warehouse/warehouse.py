@@ -81,11 +81,13 @@ class Warehouses(nn.ModuleDict):
 
     Attributes:
         temperature (Tensor): tau in [0, 1], a scalar buffer, so that it is saved and moves with the model.
+        recompute_kernels (bool): Whether layers mix their kernels again in the backward pass instead of keeping them.
     """
 
     def __init__(self):
         super().__init__()
         self.register_buffer('temperature', torch.zeros(()))
+        self.recompute_kernels = False
 
     def set_temperature(self, value: float) -> None:
         """Set tau in place.
@@ -96,6 +98,14 @@ class Warehouses(nn.ModuleDict):
         if not 0 <= value <= 1:
             raise ValueError(f'temperature={value} is outside [0, 1]')
         self.temperature.fill_(value)
+
+    def store_cells_as(self, dtype: torch.dtype) -> 'Warehouses':
+        """Store the cells, and mix them, in another dtype for inference; everything else stays as it is."""
+        for warehouse in self.values():
+            warehouse.cells.data = warehouse.cells.data.to(dtype)
+            if warehouse.frozen_cells is not None:
+                warehouse.frozen_cells = warehouse.frozen_cells.to(dtype)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """The identity, so that a :class:`torch.nn.Sequential` can own warehouses as its last child."""
