@@ -46,8 +46,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     if min(args.batch, args.repetitions, *args.size) < 1 or len(args.size) > 2:
-        raise UserError(f'--batch {args.batch}, --repetitions {args.repetitions} and --size {args.size} must be positive, the '
-                        'size one or two numbers')
+        raise UserError(f'--batch {args.batch}, --repetitions {args.repetitions} and --size {args.size} must be positive, '
+                        'the size one or two numbers')
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.device == 'cpu' and not args.default_malloc:
