@@ -31,4 +31,4 @@ def test_the_table_quotes_the_papers_numbers():
 
 def test_every_checkpoint_that_a_config_names_is_in_the_table():
     found = {name for path in (ROOT / 'configs').rglob('*.py') for name in re.findall(r'kw://([\w-]+)', path.read_text())}
-    assert len(found) == 10 and found <= set(published_models())
+    assert len(found) == 12 and found <= set(published_models())

@@ -2,7 +2,8 @@
 
 Counted are convolutions, linear layers and the matrix products of self-attention; normalisation, activations, pooling
 and interpolation are not, as is usual. A layer whose kernel is made for each image anew says what making it costs
-with an attribute ``assembly_macs``; all that runs inside such a layer is its attention.
+with an attribute ``assembly_macs``; the modules inside such a layer are its attention, but for convolutions and linear
+maps right in it (P and Q of DCD). With ``fusion_macs`` it says what else it does at each position of its output.
 """
 import math
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class Cost:
         parameters: Number of parameters, each counted once.
         static: Multiply-adds per image of convolutions and linear layers, whatever their kernels come from.
         attention: Those of the branches that weigh cells or kernels.
-        assembly: Those of mixing the kernels.
+        assembly: Those of mixing and scaling the kernels.
     """
     parameters: int = 0
     static: int = 0
@@ -66,7 +67,7 @@ def _hooks(model: nn.Module, name: str, module: nn.Module, cost: Cost) -> List:
     count = _count_of(module)
     if count is None:
         return []
-    kind = 'attention' if _inside_a_per_image_layer(model, name) else 'static'
+    kind = 'attention' if _in_an_attention_branch(model, name) else 'static'
 
     def hook(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> None:
         setattr(cost, kind, getattr(cost, kind) + count(layer, inputs, output))
@@ -75,9 +76,9 @@ def _hooks(model: nn.Module, name: str, module: nn.Module, cost: Cost) -> List:
     return [module.register_forward_hook(hook)]
 
 
-def _inside_a_per_image_layer(model: nn.Module, name: str) -> bool:
+def _in_an_attention_branch(model: nn.Module, name: str) -> bool:
     parents = name.split('.')[:-1]
-    return any(hasattr(model.get_submodule('.'.join(parents[:i])), 'assembly_macs') for i in range(len(parents) + 1))
+    return any(hasattr(model.get_submodule('.'.join(parents[:i])), 'assembly_macs') for i in range(len(parents)))
 
 
 def _count_of(module: nn.Module) -> Optional[Callable[..., int]]:
@@ -93,7 +94,8 @@ def _count_of(module: nn.Module) -> Optional[Callable[..., int]]:
 
 
 def _convolution(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> int:
-    return output.numel() * layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+    macs = output.numel() * layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+    return macs + _fusion(layer, output.numel() // layer.out_channels)
 
 
 def _transposed(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> int:
@@ -101,7 +103,11 @@ def _transposed(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) ->
 
 
 def _linear(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> int:
-    return output.numel() * layer.in_features
+    return output.numel() * layer.in_features + _fusion(layer, output.numel() // output.shape[-1])
+
+
+def _fusion(layer: nn.Module, positions: int) -> int:
+    return positions * getattr(layer, 'fusion_macs', 0)
 
 
 def _self_attention(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> int:

@@ -99,6 +99,11 @@ class MixedConv2d(DynamicConv2d):
         """K."""
         return len(self.weight)
 
+    @property
+    def assembly_macs(self) -> int:
+        """Multiply-adds of mixing one image's kernel: K times its size."""
+        return self.weight.numel()
+
     def mix(self, attention: Tensor) -> Tensor:
         """One kernel per image, shape (B, C_out, C_in / groups, kh, kw), from alpha, shape (B, K)."""
         mixed = attention.to(self.weight.dtype) @ self.weight.flatten(1)

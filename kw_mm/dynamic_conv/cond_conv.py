@@ -106,6 +106,12 @@ class CondLinear(nn.Module):
     def init_weights(self) -> None:
         """Nothing to do: it is initialised when it is built."""
 
+    @property
+    def assembly_macs(self) -> int:
+        """Multiply-adds of the K - 1 matrices more than a plain layer has, and of mixing K outputs."""
+        kernels, size = len(self.weight), self.weight[0].numel()
+        return (kernels - 1) * size + kernels * self.out_features
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in) -> (B, C_out). Mixing K outputs costs no more than mixing K matrices."""
         outputs = F.linear(x, self.weight.flatten(0, 1)).view(len(x), *self.weight.shape[:2])     # (B, K, C_out)

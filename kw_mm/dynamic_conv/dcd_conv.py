@@ -62,6 +62,13 @@ class DCDConv2d(DynamicConv2d):
         ValueError: Groups, or a padding that changes the size.
     """
 
+    assembly_macs = 0           # no kernel is made: what depends on the image multiplies features
+
+    @property
+    def fusion_macs(self) -> int:
+        """Multiply-adds of Phi(x) at one position, L^2; Lambda(x) scales as a normalisation does, and is not counted."""
+        return self.attention.dim**2
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size, stride=1, padding=0, dilation=1, groups: int = 1,
                  bias: bool = True, *, pool_size: int = 1, dim: Optional[int] = None, reduction: float = 1 / 16):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
@@ -99,6 +106,13 @@ class DCDLinear(nn.Module):
         in_features, out_features: As in :class:`torch.nn.Linear`.
         dim: L, and the number of hidden units; published 32.
     """
+
+    assembly_macs = 0           # no kernel is made: what depends on the image multiplies features
+
+    @property
+    def fusion_macs(self) -> int:
+        """Multiply-adds of Phi(x) at one position, L^2; Lambda(x) scales as a normalisation does, and is not counted."""
+        return self.attention.dim**2
 
     def __init__(self, in_features: int, out_features: int, *, dim: int = 32):
         super().__init__()

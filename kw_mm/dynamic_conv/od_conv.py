@@ -104,6 +104,16 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
                                          reduction=reduction, norm=attention_norm)
         self._add_temperature()
 
+    @property
+    def assembly_macs(self) -> int:
+        """Mixing, K times a kernel's size (K > 1), and scaling by channel and position at once and by filter, its size each.
+
+        What :meth:`forward` scales features by instead of kernels is counted as if on kernels.
+        """
+        size, branch = self.weight[0].numel(), self.attention
+        mixing = 0 if branch.kernel_fc is None else self.weight.numel()
+        return mixing + (size if branch.filter_fc is None else 2 * size)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out).
 
