@@ -13,9 +13,11 @@ from torch.autograd.function import once_differentiable
 
 from ..dynamic_conv.tracing import is_traced
 
+Sums = Dict[int, Tensor]        # by backward pass: they can be nested, repeated or abandoned
+
 
 class CellGradients:
-    """Sum of the gradients that the layers of one backward pass have for the cells they share.
+    """Where the layers that share a warehouse sum up their gradients for its cells.
 
     Each layer adds its share in place and tells autograd nothing; a token that all layers of the forward pass have in
     common hands the sum to autograd once the last of them is through.
@@ -23,8 +25,6 @@ class CellGradients:
 
     def __init__(self):
         self._token: Optional[weakref.ref] = None
-        self._total: Optional[Tensor] = None
-        self._backward_pass = -1
 
     def __deepcopy__(self, memo) -> 'CellGradients':
         return CellGradients()
@@ -36,55 +36,44 @@ class CellGradients:
         """What stands for the cells in autograd's graph; it lives as long as a graph that has it."""
         token = self._token and self._token()
         if token is None or token.cells() is not cells:
-            token = _HandOver.apply(cells, self)
-            token.cells, token.casts = weakref.ref(cells), {}
+            sums: Sums = {}
+            token = _HandOver.apply(cells, sums)
+            token.cells, token.sums, token.casts = weakref.ref(cells), sums, {}
             self._token = weakref.ref(token)
         return token
 
-    def add(self, rows: Tensor, grad: Tensor, dtype: torch.dtype) -> None:
-        """Add one layer's share.
 
-        Args:
-            rows (Tensor): Its attention, shape (B m, n).
-            grad (Tensor): Gradient of its mixtures, shape (cell_out, B m, cell_in).
-            dtype: The cells'.
-        """
-        current = torch._C._current_graph_task_id()
-        if current != self._backward_pass:                  # what an abandoned backward pass has left is void
-            self._total, self._backward_pass = None, current
-        weights = rows.t().expand(len(grad), -1, -1)
-        if self._total is None:
-            self._total = torch.bmm(weights, grad).to(dtype)
-        elif grad.dtype == dtype:
-            self._total.baddbmm_(weights, grad)
-        else:
-            self._total += torch.bmm(weights, grad)
-
-    def take(self) -> Optional[Tensor]:
-        """The sum, which is the caller's from now on."""
-        total, self._total = self._total, None
-        return total
+def _add(sums: Sums, rows: Tensor, grad: Tensor, dtype: torch.dtype) -> None:
+    """Add a layer's share, from its attention (B m, n) and the gradient of its mixtures (cell_out, B m, cell_in)."""
+    current = torch._C._current_graph_task_id()
+    weights = rows.t().expand(len(grad), -1, -1)
+    if current not in sums:
+        sums[current] = torch.bmm(weights, grad).to(dtype)
+    elif grad.dtype == dtype:
+        sums[current].baddbmm_(weights, grad)
+    else:
+        sums[current] += torch.bmm(weights, grad)
 
 
 class _HandOver(torch.autograd.Function):
 
     @staticmethod
-    def forward(ctx, cells: Tensor, gradients: CellGradients) -> Tensor:
+    def forward(ctx, cells: Tensor, sums: Sums) -> Tensor:
         ctx.set_materialize_grads(False)
-        ctx.gradients = gradients
+        ctx.sums = sums
         return cells.new_empty(0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, _):
-        return ctx.gradients.take(), None
+        return ctx.sums.pop(torch._C._current_graph_task_id(), None), None
 
 
 class _Mix(torch.autograd.Function):
 
     @staticmethod
-    def forward(ctx, rows: Tensor, cells: Tensor, token: Tensor, gradients: CellGradients, dtype: torch.dtype) -> Tensor:
-        ctx.gradients, ctx.token, ctx.dtypes = gradients, token, (rows.dtype, cells.dtype)
+    def forward(ctx, rows: Tensor, cells: Tensor, token: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.token, ctx.dtypes = token, (rows.dtype, cells.dtype)
         rows, cells = rows.to(dtype), _cast(token.casts, cells, dtype)
         ctx.save_for_backward(rows, cells)
         return product(rows, cells)
@@ -96,9 +85,9 @@ class _Mix(torch.autograd.Function):
         of_rows, of_cells = ctx.dtypes
         grad = grad.contiguous()
         if ctx.needs_input_grad[1]:
-            ctx.gradients.add(rows, grad, of_cells)
+            _add(ctx.token.sums, rows, grad, of_cells)
         by_rows = torch.bmm(grad, cells.transpose(1, 2)).sum(dim=0).to(of_rows) if ctx.needs_input_grad[0] else None
-        return by_rows, None, None, None, None
+        return by_rows, None, None, None
 
 
 def _cast(casts: Dict[torch.dtype, Tensor], cells: Tensor, dtype: torch.dtype) -> Tensor:
@@ -133,7 +122,7 @@ def mix_cells(alpha: Tensor, cells: Tensor, gradients: CellGradients) -> Tensor:
     if not torch.is_grad_enabled() or not (rows.requires_grad or cells.requires_grad) or is_traced():
         return product(rows.to(dtype), cells.to(dtype))
     with torch.autocast(cells.device.type, enabled=False):
-        return _Mix.apply(rows, cells, gradients.token(cells), gradients, dtype)
+        return _Mix.apply(rows, cells, gradients.token(cells), dtype)
 
 
 def autocast_dtype(device: str) -> Optional[torch.dtype]:

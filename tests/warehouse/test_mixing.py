@@ -47,10 +47,20 @@ def test_fast_and_reference_path_have_the_same_gradients(x, options, tau):
     same(gradients(net, x), expected)
 
 
-def test_a_recomputed_forward_pass(x):
+@pytest.mark.parametrize('reentrant', [False, True])
+@pytest.mark.parametrize('part', [slice(0, 7), slice(2, 5), slice(2, 7)], ids=str)
+def test_a_part_recomputed_in_the_backward_pass(x, part, reentrant):
+    """Reentrant: a backward pass within the backward pass, both with layers of the same warehouse."""
+    def run(net, x):
+        for layer in net[:part.start]:
+            x = layer(x)
+        x = checkpoint(net[part], x if x.requires_grad else x.requires_grad_(), use_reentrant=reentrant)
+        for layer in net[part.stop:7]:
+            x = layer(x)
+        return x
     net = network()
-    recomputed = gradients(net, x, lambda net, x: checkpoint(net, x, use_reentrant=False))
-    same(recomputed, gradients(net, x))
+    expected = gradients(net, x)
+    same(gradients(net, x.clone(), run), expected)
 
 
 def test_kernels_mixed_again_in_the_backward_pass(x):
