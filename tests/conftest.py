@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import SHARED, run_tool
+from mmengine.registry import DefaultScope
 
 import kw_mm  # noqa: F401  (registers everything)
 
@@ -11,6 +12,13 @@ import kw_mm  # noqa: F401  (registers everything)
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_default_scope():
+    """OpenMMLab's default scope is global: what one test has set is not for the next."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')

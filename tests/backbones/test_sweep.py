@@ -15,9 +15,9 @@ CONVNEXTS = [dict(type='KWConvNeXt', arch='tiny', budget=1),
              dict(type='KWConvNeXt', arch=SMALL, budget=1, split_stage3=True, linear_pw_conv=False, init='plain')]
 TRANSFORMERS = [*(dict(type='KWVisionTransformer', arch='deit-tiny', img_size=64, budget=budget) for budget in (1 / 2, 1)),
                 dict(type='KWVisionTransformer', arch='deit-tiny', img_size=64, budget=4, blocks_per_group=6)]
+RESNET, MOBILENET = (dict(out_indices=(0, 1, 2, 3)), (16, 8, 4, 2)), (dict(out_indices=(1, 2, 4, 7)), (16, 8, 4, 2))
 OUTPUTS = {                                                                  # options, and sides of the feature maps
-    'KWResNet': (dict(out_indices=(0, 1, 2, 3)), (16, 8, 4, 2)),
-    'KWMobileNetV2': (dict(out_indices=(1, 2, 4, 7)), (16, 8, 4, 2)),
+    'KWResNet': RESNET, 'DynamicResNet': RESNET, 'KWMobileNetV2': MOBILENET, 'DynamicMobileNetV2': MOBILENET,
     'KWConvNeXt': (dict(out_indices=[0, 1, 2, 3], gap_before_final_norm=False), (16, 8, 4, 2)),
     'KWVisionTransformer': (dict(out_indices=[5, 11], out_type='featmap'), (4, 4))}
 OTHERS = [dict(type='KWResNet', depth=18, budget=3 / 4, attention_norm='LN'),
