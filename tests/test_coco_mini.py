@@ -129,5 +129,5 @@ def test_a_published_mmdet_2_detector_loads_key_by_key(config, golden, tmp_path)
     converted = for_openmmlab(read_checkpoint(str(path)))
     model.load_state_dict(converted['state_dict'])
     assert torch.equal(model.roi_head.mask_head.upsample.weight, checkpoint['roi_head.mask_head.upsample.weight'])
-    assert torch.equal(model.backbone.warehouses[list(model.backbone.warehouses)[2]].cells,
+    assert torch.equal(model.backbone.warehouses[list(model.backbone.warehouses)[2]].listed,
                        published['warehouse_manager.weights.2'])

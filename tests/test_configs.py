@@ -9,6 +9,7 @@ from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, METRICS, MODELS, PARAM_SCHEDULERS, init_default_scope
 from mmpretrain.structures import DataSample
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from kw_mm.engine import load_config
 
@@ -56,7 +57,9 @@ def small_model(cfg):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(cfg.model)
     model.train()
-    for norm in model.modules():                                        # untrained: use batch statistics
+    for norm in model.modules():                    # untrained: one batch's statistics, in the prediction too
+        if isinstance(norm, _BatchNorm):
+            norm.momentum = 1
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.train()
     return model

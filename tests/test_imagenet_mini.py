@@ -90,7 +90,8 @@ def test_all_imagenet_configs_are_there():
     resnets = [f'{kind}r{depth}_{recipe}' for recipe in ('100e', '300e') for depth, kinds in (
         (18, ('', 'kw_', 'kw2x_', 'kw4x_', 'kw1d2x_', 'kw1d4x_')), (50, ('', 'kw_', 'kw4x_', 'kw1d2x_'))) for kind in kinds]
     mobilenets = [f'{kind}mbv2{width}_150e' for width in ('', '-050') for kind in ('', 'kw_', 'kw4x_', 'kw1d2x_')]
-    dynamic = [*(f'{kind}_r18_100e' for kind in ('condconv8x', 'dcd', 'dyconv4x', 'odconv4x')),
+    compared = ('cbam', 'cgc', 'condconv8x', 'dcd', 'dyconv4x', 'eca', 'odconv4x', 'se', 'weightnet')
+    dynamic = [*(f'{kind}_r18_100e' for kind in compared),
                *(f'{kind}_r50_100e' for kind in ('dyconv4x', 'odconv1x', 'odconv4x')),
                *(f'{kind}_mbv2_150e' for kind in ('dyconv4x', 'odconv4x'))]
     others = [f'{name}_300e' for name in ('convnext-t', 'kw_convnext-t', 'kw3d4x_convnext-t', 'deit-t', 'kw_deit-t')]

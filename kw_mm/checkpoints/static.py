@@ -66,7 +66,7 @@ def _refuse_other_starts(module: nn.Module, layers: Mapping[str, KWLayer]) -> No
     for name, layer in layers.items():
         if layer.why_not_plain:
             raise CheckpointError(
-                f'plain static weights cannot start this {type(module).__name__}, for of layer {name!r} '
+                f'plain static weights cannot start this {type(module).__name__}: in layer {name!r}, '
                 f"{layer.why_not_plain}; use KernelWarehouse weights, or start='one_to_one' with a budget of 1 or more")
 
 

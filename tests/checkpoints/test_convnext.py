@@ -102,7 +102,7 @@ def test_plain_files_become_mmpretrains(project):
     (lambda: KWConvNeXt(ARCH), lambda: ConvNeXt('atto'), 'look like a ConvNeXt with 2-2-6-2 blocks of 40-80-160-320 '
      'channels in the plain .*, but this KWConvNeXt is a ConvNeXt with 1-2-3-1 blocks'),
     (lambda: KWConvNeXt(ARCH), lambda: KWConvNeXt(ARCH, 2), 'with budget 2, but this KWConvNeXt .* with budget 1'),
-    (lambda: KWConvNeXt(ARCH, 3 / 4), plain_network, 'budget is below 1'),
+    (lambda: KWConvNeXt(ARCH, 3 / 4), plain_network, 'budget < 1'),
 ])
 def test_what_does_not_fit_is_refused(make, weights, message):
     with pytest.raises(CheckpointError, match=message):
