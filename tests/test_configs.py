@@ -57,12 +57,15 @@ def small_model(cfg):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(cfg.model)
     model.train()
-    for norm in model.modules():                    # untrained: one batch's statistics, in the prediction too
-        if isinstance(norm, _BatchNorm):
-            norm.momentum = 1
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.train()
+    use_batch_statistics(model)
     return model
+
+
+def use_batch_statistics(model):
+    """An untrained network's running statistics are of no use: signals would die out or overflow."""
+    for norm in model.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.train()
 
 
 def batch(cfg, model):
@@ -104,6 +107,7 @@ def test_a_training_step_and_a_prediction(cfg):
     assert moved == {key.split('.')[0] for key in trained} and all(p.isfinite().all() for p in trained.values())
 
     model.eval()
+    use_batch_statistics(model)
     with torch.no_grad():
         samples = model.test_step(data)
     assert len(samples) == 2
