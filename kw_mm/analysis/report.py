@@ -1,5 +1,6 @@
 """Analysing configs and printing what was found."""
 import os
+import sys
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.config import Config
@@ -16,6 +17,7 @@ from .forward import forward_once
 from .warehouses import WarehouseRow, describe_warehouses
 
 CLASSIFIER_SIZE, DETECTOR_SIZE = (224, 224), (800, 1280)
+PIPE_WIDTH = 160            # rich would cut names for 80 columns
 COSTS = ('parameters (M)', 'multiply-adds (G): static', 'attention', 'assembly', 'all')
 WAREHOUSE = ('cell', 'm', 'n', 'layers (m of each)')
 
@@ -104,7 +106,7 @@ def print_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*header, box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
 
 def _numbers(cost: Cost) -> List[str]:
