@@ -4,6 +4,7 @@ Variants take turns, so that a busy machine slows all of them alike; ratios are 
 """
 import argparse
 import json
+import os
 
 import torch
 from rich import box
@@ -12,7 +13,7 @@ from rich.table import Table
 
 import kw_mm  # noqa: F401  (registers the backbones)
 from kw_mm.analysis.profile import profile_forward
-from kw_mm.analysis.speed import DTYPES, KINDS, MODES, STATIC, Setting, build, measure
+from kw_mm.analysis.speed import DTYPES, KINDS, MODES, STATIC, Setting, build, measure, model_config
 from kw_mm.engine import command
 from kw_mm.engine.memory import keep_freed_memory
 from kw_mm.errors import UserError
@@ -42,12 +43,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@command
-def main() -> None:
-    args = parse_args()
+def check(args: argparse.Namespace) -> None:
+    """Refuse what would fail after minutes of measuring."""
     if min(args.batch, args.repetitions, *args.size) < 1 or len(args.size) > 2:
         raise UserError(f'--batch {args.batch}, --repetitions {args.repetitions} and --size {args.size} must be positive, '
                         'the size one or two numbers')
+    for model in args.model:
+        model_config(model)
+        if args.profile and not model.startswith('kw'):
+            raise UserError(f'--profile splits networks with kernel warehouses; {model} has none')
+    if args.device.startswith('cuda') and not torch.cuda.is_available():
+        raise UserError(f'--device {args.device}: torch sees no GPU; use --device cpu')
+    if args.json and not os.path.isdir(os.path.dirname(os.path.abspath(args.json))):
+        raise UserError(f'--json {args.json}: there is no such folder; make it first')
+
+
+@command
+def main() -> None:
+    args = parse_args()
+    check(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.device == 'cpu' and not args.default_malloc:
@@ -79,8 +93,6 @@ def show(setting: Setting, results) -> None:
 
 
 def show_profile(setting: Setting):
-    if not setting.model.startswith('kw'):
-        raise UserError(f'--profile splits networks with kernel warehouses; {setting.model} has none')
     model = build(setting, 'fast').eval()
     parts = profile_forward(model, torch.randn(setting.batch, 3, *setting.size, device=setting.device))
     whole = sum(parts.values())

@@ -28,7 +28,7 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
         sharing: ``{warehouse: [layer names]}``; default the published plan (:func:`mobilenet_v2_plan`).
         reduction: Hidden units of an attention branch per input channel; default 1/16, and 1/32 for b < 1.
         nonlocal_basis_ratio, attention_norm, init, freeze_warehouses, temperature: As in :class:`KWResNet`.
-        **kwargs: The options of the paper's ablations, as in :class:`KWResNet`.
+        **kwargs: ``assemble_checkpoint`` and the options of the paper's ablations, as in :class:`KWResNet`.
             Everything else :class:`mmpretrain.models.MobileNetV2` takes (``out_indices``, ``frozen_stages``,
             ``norm_eval``, ``with_cp``, ``norm_cfg``, ``init_cfg``, ...).
 

@@ -35,8 +35,8 @@ class KWResNet(KWBackbone, StaticResNet):
         freeze_warehouses: What ``frozen_stages`` does to shared warehouses: 'none' (published), 'exclusive' or
             'strict', see :func:`kw_mm.warehouse.freeze_warehouses`.
         temperature: tau to begin with; loaded weights and :class:`AttentionTemperatureHook` may change it.
-        **kwargs: The options of the paper's ablations, ``attention_function``, ``zero_cell``, ``start``, ``partition`` and
-            ``sharing_range``, see :func:`kw_mm.warehouse.apply_kernel_warehouse`.
+        **kwargs: ``assemble_checkpoint`` and the options of the paper's ablations, ``attention_function``, ``zero_cell``,
+            ``start``, ``partition`` and ``sharing_range``, see :func:`kw_mm.warehouse.apply_kernel_warehouse`.
             Everything else :class:`StaticResNet` takes: ``drop_path_rate``, ``drop_path_mode`` and all of
             :class:`mmpretrain.models.ResNet` (``out_indices``, ``frozen_stages``, ``norm_eval``, ``with_cp``, ...).
 

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
-from ..warehouse.warehouse import list_cells
 from .looks import identify, layout_of, looks_like
 from .names import rename, reverse
 from .published import as_published
@@ -183,9 +182,10 @@ def _published_names(module: nn.Module, first: int = 0) -> Dict[str, Tensor]:
     numbers = {f'warehouses.{name}.cells': f'warehouse_manager.weights.{first + i}'
                for i, name in enumerate(module.warehouses)}
     prefixes = reverse(module.layout_names().published)
-    entries = {key: value for key, value in module.state_dict().items() if not key.endswith((*OURS_ONLY, '.frozen_cells'))}
-    return {numbers.get(key) or rename(key, prefixes): list_cells(value) if key in numbers else as_published(key, value)
-            for key, value in entries.items()}
+    listed = {f'warehouses.{name}.cells': warehouse.listed.detach() for name, warehouse in module.warehouses.items()}
+    entries = {**module.state_dict(), **listed}
+    return {numbers.get(key) or rename(key, prefixes): as_published(key, value) for key, value in entries.items()
+            if not key.endswith((*OURS_ONLY, '.frozen_cells'))}
 
 
 def _mmpretrain_names(entries: Mapping[str, Tensor]) -> Dict[str, Tensor]:

@@ -151,7 +151,7 @@ def _check(module: nn.Module, own: Mapping[str, Tensor], entries: Mapping[str, T
 
 def _budget(module: nn.Module) -> float:
     layers: List[KWLayer] = list(kw_layers(module).values())
-    mixed = sum(layer.partition.num_mixtures * math.prod(layer.warehouse.cell_shape) for layer in layers)
+    mixed = sum(math.prod(layer.partition.kernel_shape) for layer in layers)
     return sum(warehouse.cells.numel() for warehouse in module.warehouses.values()) / mixed if mixed else 0
 
 

@@ -14,12 +14,13 @@ def kernels_recomputed(kernels: Tensor, mix_again: Callable[[], Tensor]) -> Iter
         kernels: What was mixed, shape (B, C_out, C_in / groups, kh, kw); a view of, or all of, one storage.
         mix_again: Gives a tensor with the same values in the same memory order.
     """
-    storage, folded = kernels.untyped_storage().data_ptr(), (kernels.shape[0] * kernels.shape[1], *kernels.shape[2:])
+    storage, batch = kernels.untyped_storage().data_ptr(), len(kernels)
+    folded = (batch * kernels.shape[1], *kernels.shape[2:])
 
     def pack(saved: Tensor):
         if saved.untyped_storage().data_ptr() == storage:
             return saved.size(), saved.stride(), saved.storage_offset()
-        return None if saved.shape == folded else saved
+        return None if batch > 1 and saved.shape == folded else saved
 
     def unpack(packed):
         if isinstance(packed, Tensor):

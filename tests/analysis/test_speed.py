@@ -61,5 +61,14 @@ def test_the_command(tool, tmp_path):
     assert [[result['variant'] for result in run['results']] for run in runs] == [
         ['plain', 'reference', 'fast', 'fast, cells in bfloat16'], ['plain', 'reference', 'fast']]
     assert all(result['memory'] > 50 for run in runs for result in run['results'])
-    failed = tool('benchmark', '--model', 'kw1x-r81', ok=False)
-    assert failed.returncode == 2 and failed.stderr.startswith("error: model 'kw1x-r81' is unknown")
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--model', 'kw1x-r81'], "model 'kw1x-r81' is unknown"),
+    (['--model', 'odconv4x-r50', '--profile'], 'odconv4x-r50 has none'),
+    (['--batch', '0'], '--batch 0'),
+    (['--json', 'nowhere/out.json'], 'there is no such folder'),
+])
+def test_bad_arguments_are_refused_before_anything_is_measured(tool, arguments, message):
+    failed = tool('benchmark', *arguments, ok=False)
+    assert failed.returncode == 2 and failed.stderr.startswith('error: ') and message in failed.stderr
