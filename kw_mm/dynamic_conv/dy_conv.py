@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .base import MixedConv2d, SoftmaxTemperature
 from .branch import hidden_units, init_linear
+from .pooling import pool_and_pass
 
 
 class DYConvAttention(nn.Module):
@@ -54,4 +55,5 @@ class DYConv2d(SoftmaxTemperature, MixedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
-        return self.convolve(x, self.mix(self.attention(x.mean(dim=(2, 3)), self.temperature)), self.bias)
+        pooled, x = pool_and_pass(x)
+        return self.convolve(x, self.mix(self.attention(pooled, self.temperature)), self.bias)

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .base import MixedConv2d, SoftmaxTemperature
 from .branch import Norm, build_norm, check_batch, hidden_units, init_linear
+from .pooling import pool_and_pass
 
 
 class Attentions(NamedTuple):
@@ -119,7 +120,8 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
 
         Channel and filter attention multiply whichever is smaller, features or kernels; it comes to the same.
         """
-        attention = self.attention(x.mean(dim=(2, 3)), self.temperature)
+        pooled, x = pool_and_pass(x)
+        attention = self.attention(pooled, self.temperature)
         if attention.spatial is None and attention.kernel is None:      # the same kernel for all images, but for scales
             out = F.conv2d(x * per_channel(attention.channel), self.weight[0], None, self.stride, self.padding,
                            self.dilation, self.groups)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .per_image import Size, conv2d_per_image
+from .pooling import pool_and_pass
 
 
 class KernelScaleAttention(nn.Module):
@@ -69,7 +70,8 @@ class WeightNetConv2d(nn.Conv2d):
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         if self.attention is None:
             return super().forward(x)
-        factors = self.attention(x.mean(dim=(2, 3)))                                             # (B, C_out, G)
+        pooled, x = pool_and_pass(x)
+        factors = self.attention(pooled)                                                         # (B, C_out, G)
         blocks = self.weight.unflatten(1, (self.attention.blocks, -1))                           # (C_out, G, C_in/G, kh, kw)
         kernels = (factors[..., None, None, None] * blocks).flatten(2, 3)                        # (B, C_out, C_in, kh, kw)
         return conv2d_per_image(x, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)

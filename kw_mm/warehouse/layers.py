@@ -136,7 +136,7 @@ class KWConv2d(KWLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
-        pooled, x = (x.mean(dim=(2, 3)), x) if on_reference_path() else pool_and_pass(x)
+        pooled, x = pool_and_pass(x)
         return self._use_kernels(self.weigh(pooled), x, partial(self._convolve, x))
 
     def _convolve(self, x: Tensor, kernels: Tensor) -> Tensor:

@@ -4,18 +4,13 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from geometries import CONVS
 from torch import nn
 
 from kw_mm.dynamic_conv import CondConv2d, CondLinear, DCDConv2d, DCDLinear, DYConv2d, MixedConv2d, ODConv2d, share_routing
 
 GEOMETRIES = {
-    'plain': dict(kernel_size=3, padding=1),
-    'stride': dict(kernel_size=3, stride=2, padding=1),
-    'pointwise': dict(kernel_size=1, stride=(2, 1)),
-    'dilation': dict(kernel_size=3, padding=2, dilation=2),
-    'rectangle': dict(kernel_size=(1, 5), padding=(0, 2)),
-    'same': dict(kernel_size=3, padding='same'),
-    'groups': dict(kernel_size=3, padding=1, groups=2),
+    **CONVS,
     'depthwise': dict(kernel_size=3, padding=1, groups=8, out_channels=8),
     'no bias': dict(kernel_size=3, bias=False),
 }

@@ -3,20 +3,12 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from geometries import CONVS
 from torch import nn
 
 from kw_mm.warehouse import KWConv2d, KWLinear, apply_kernel_warehouse
 
-CONVS = {
-    'plain': dict(kernel_size=3, padding=1),
-    'stride': dict(kernel_size=3, stride=2, padding=1),
-    'pointwise': dict(kernel_size=1, stride=(2, 1)),
-    'dilation': dict(kernel_size=3, padding=2, dilation=2),
-    'rectangle': dict(kernel_size=(1, 5), padding=(0, 2)),
-    'same': dict(kernel_size=3, padding='same'),
-    'groups': dict(kernel_size=3, padding=1, groups=2),
-    'bias': dict(kernel_size=3, bias=True),
-}
+GEOMETRIES = {**CONVS, 'bias': dict(kernel_size=3, bias=True)}
 
 
 def kw_conv(budget=2, **options):
@@ -43,9 +35,9 @@ def assembled_by_hand(layer, x):
 
 @pytest.mark.parametrize('batch', [1, 3])
 @pytest.mark.parametrize('tau', [0, 0.4])
-@pytest.mark.parametrize('name', CONVS)
+@pytest.mark.parametrize('name', GEOMETRIES)
 def test_convolution_equals_one_by_hand_for_each_image(name, batch, tau):
-    net = kw_conv(**CONVS[name])
+    net = kw_conv(**GEOMETRIES[name])
     net.warehouses.set_temperature(tau)
     layer, x = net[0], torch.randn(batch, 8, 9, 7)
     kernels = assembled_by_hand(layer, x)
