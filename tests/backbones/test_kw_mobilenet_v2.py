@@ -9,13 +9,14 @@ from kw_mm.backbones import KWMobileNetV2, StaticMobileNetV2
 
 @pytest.mark.parametrize('budget', [1, 4])
 def test_at_temperature_1_it_is_the_plain_network(budget):
+    """In float64: the last stage has statistics of 8 values, and float32 of the plain network itself is 1.5e-4 off."""
     plain, backbone = MobileNetV2(out_indices=range(8)), KWMobileNetV2(budget=budget, out_indices=range(8))
     inflate(backbone, plain)
     backbone.set_temperature(1)
-    backbone.train(), plain.train()
-    x = torch.randn(2, 3, 64, 64)
+    backbone.double().train(), plain.double().train()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.double)
     for found, expected in zip(backbone(x), plain(x)):
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.detach().abs().max()))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.detach().abs().max()))
 
 
 def test_warehouses_of_the_published_budgets():
