@@ -5,6 +5,7 @@ Variants take turns, so that a busy machine slows all of them alike; ratios are 
 import argparse
 import json
 import os
+from typing import Optional
 
 import torch
 from rich import box
@@ -75,10 +76,16 @@ def main() -> None:
             results = measure(setting, args.repetitions, memory=not args.no_memory)
             show(setting, results)
             records.append(dict(setting=setting._asdict(), results=[result._asdict() for result in results]))
+            write(args.json, records)
         if args.profile:
             records[-1]['profile'] = show_profile(setting)
-    if args.json:
-        with open(args.json, 'w') as file:
+            write(args.json, records)
+
+
+def write(path: Optional[str], records: list) -> None:
+    """Written after every setting: an interrupted benchmark keeps what it has."""
+    if path:
+        with open(path, 'w') as file:
             json.dump(dict(torch=torch.__version__, threads=torch.get_num_threads(), runs=records), file, indent=1)
 
 

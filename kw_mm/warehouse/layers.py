@@ -72,15 +72,18 @@ class KWLayer(nn.Module):
         """Attention to the cells, shape (B, m, n), from the input's global average, shape (B, C_in)."""
         return self.attention(pooled, self._shared[0].temperature)
 
-    def assemble(self, alpha: Tensor) -> Tensor:
-        """Mix one kernel per image, shape (B, C_out, C_in / groups, kh, kw), from the attention, shape (B, m, n)."""
+    def assemble(self, alpha: Tensor, transient: bool = False) -> Tensor:
+        """Mix one kernel per image, shape (B, C_out, C_in / groups, kh, kw), from the attention, shape (B, m, n).
+
+        A transient one is done with before another layer mixes its own.
+        """
         if on_reference_path():
             return self._reference_kernels(alpha)
-        mixtures = mix_cells(alpha, self.cells, self.warehouse.gradients)       # (cell_out, B m, cell_in)
+        mixtures = mix_cells(alpha, self.cells, self.warehouse.gradients, transient)       # (cell_out, B m, cell_in)
         return self.partition.assemble(mixtures, len(alpha))
 
     def _use_kernels(self, alpha: Tensor, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
-        kernels = self.assemble(alpha)
+        kernels = self.assemble(alpha, transient=True)
         if autocast_dtype(x.device.type) is None:
             kernels = kernels.to(x.dtype)                                       # of cells stored in lower precision
         if not (self._shared[0].recompute_kernels and kernels.requires_grad) or is_traced():

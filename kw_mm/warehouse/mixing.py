@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..dynamic_conv.tracing import is_traced
+from .scratch import scratch, worth_scratch
 
 Sums = Dict[int, Tensor]        # by backward pass: they can be nested, repeated or abandoned
 
@@ -99,20 +100,24 @@ def _cast(casts: Dict[torch.dtype, Tensor], cells: Tensor, dtype: torch.dtype) -
     return casts[dtype]
 
 
-def product(rows: Tensor, cells: Tensor) -> Tensor:
+def product(rows: Tensor, cells: Tensor, transient: bool = False) -> Tensor:
     """sum_j rows[r, j] cells[:, j], shape (cell_out, B m, cell_in), from (B m, n) and (cell_out, n, cell_in)."""
     if cells.shape[-1] == 1:                                # depthwise: a single product
         return torch.mm(cells[..., 0], rows.t()).unsqueeze(-1)
-    return torch.matmul(rows.expand(len(cells), -1, -1), cells)
+    shape = len(cells), len(rows), cells.shape[-1]
+    out = scratch(shape, cells.dtype) if transient and worth_scratch(shape, cells) else None
+    return torch.bmm(rows.expand(len(cells), -1, -1), cells, out=out)
 
 
-def mix_cells(alpha: Tensor, cells: Tensor, gradients: CellGradients) -> Tensor:
+def mix_cells(alpha: Tensor, cells: Tensor, gradients: CellGradients, transient: bool = False) -> Tensor:
     """Mix the cells for every image.
 
     Args:
         alpha (Tensor): Attention, shape (B, m, n).
         cells (Tensor): Shape (cell_out, n, cell_in).
         gradients: Where the layers that share the cells sum up their gradients.
+        transient: Whether the result is done with before the thread's next call; without gradients it may then lie in
+            memory that is used again.
 
     Returns:
         Tensor: Shape (cell_out, B m, cell_in), under autocast in its dtype, else in the cells'.
@@ -120,7 +125,7 @@ def mix_cells(alpha: Tensor, cells: Tensor, gradients: CellGradients) -> Tensor:
     rows = alpha.flatten(0, 1)
     dtype = autocast_dtype(cells.device.type) or cells.dtype
     if not torch.is_grad_enabled() or not (rows.requires_grad or cells.requires_grad) or is_traced():
-        return product(rows.to(dtype), cells.to(dtype))
+        return product(rows.to(dtype), cells.to(dtype), transient and not (torch.is_grad_enabled() or is_traced()))
     with torch.autocast(cells.device.type, enabled=False):
         return _Mix.apply(rows, cells, gradients.token(cells), dtype)
 
