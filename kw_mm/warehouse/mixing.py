@@ -47,6 +47,10 @@ class CellGradients:
 def _add(sums: Sums, rows: Tensor, grad: Tensor, dtype: torch.dtype) -> None:
     """Add a layer's share, from its attention (B m, n) and the gradient of its mixtures (cell_out, B m, cell_in)."""
     current = torch._C._current_graph_task_id()
+    if grad.shape[-1] == 1:                                 # depthwise, as in `product`
+        share = torch.mm(grad[..., 0], rows).unsqueeze(-1).to(dtype)
+        sums[current] = sums[current].add_(share) if current in sums else share
+        return
     weights = rows.t().expand(len(grad), -1, -1)
     if current not in sums:
         sums[current] = torch.bmm(weights, grad).to(dtype)
@@ -87,8 +91,15 @@ class _Mix(torch.autograd.Function):
         grad = grad.contiguous()
         if ctx.needs_input_grad[1]:
             _add(ctx.token.sums, rows, grad, of_cells)
-        by_rows = torch.bmm(grad, cells.transpose(1, 2)).sum(dim=0).to(of_rows) if ctx.needs_input_grad[0] else None
+        by_rows = _by_rows(grad, cells).to(of_rows) if ctx.needs_input_grad[0] else None
         return by_rows, None, None, None
+
+
+def _by_rows(grad: Tensor, cells: Tensor) -> Tensor:
+    """The attention's gradient, shape (B m, n), from that of the mixtures, shape (cell_out, B m, cell_in)."""
+    if cells.shape[-1] == 1:
+        return torch.mm(grad[..., 0].t(), cells[..., 0])
+    return torch.bmm(grad, cells.transpose(1, 2)).sum(dim=0)
 
 
 def _cast(casts: Dict[torch.dtype, Tensor], cells: Tensor, dtype: torch.dtype) -> Tensor:
