@@ -94,6 +94,12 @@ class MixedConv2d(DynamicConv2d):
         check_num_kernels(num_kernels)
         super().__init__(*args, **kwargs, kernels=(num_kernels, ))
 
+    def _apply(self, fn, *args, **kwargs):
+        def without_memory_format(tensor: Tensor) -> Tensor:
+            """`.to(memory_format=torch.channels_last)` refuses 5-D tensors, and K kernels mixed have no use for it."""
+            return fn(tensor.flatten(1)).view(tensor.shape) if tensor.dim() == 5 else fn(tensor)
+        return super()._apply(without_memory_format, *args, **kwargs)
+
     @property
     def num_kernels(self) -> int:
         """K."""

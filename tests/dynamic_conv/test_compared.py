@@ -261,3 +261,14 @@ def test_they_take_the_place_of_conv2d_in_convmodule():
     assert isinstance(module.conv, MixedConv2d) and module.conv.bias is None
     assert torch.equal(module.conv.weight, before)
     assert module(torch.randn(2, 8, 6, 6)).shape == (2, 12, 6, 6)
+
+
+@pytest.mark.parametrize('kind, kernels', MIXED)
+def test_channels_last_network(kind, kernels):
+    layer = build(kind, kernels, 'plain').double()
+    x = torch.randn(2, 8, 6, 6, dtype=torch.double)
+    expected = layer(x)
+    layer.to(memory_format=torch.channels_last)
+    found = layer(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, expected)
+    assert layer.weight.dtype == torch.double and layer.weight.dim() == 5 and layer.weight.is_leaf
