@@ -31,6 +31,15 @@ class StaticBackbone(LoadsAnyLayout):
         super().train(mode)
         return self
 
+    def forward(self, x: Tensor):
+        """(B, 3, H, W) -> one feature map per output stage, contiguous where the input is.
+
+        Layers with a kernel per image turn a single image channels-last; mmcv's RoIAlign reads such features as if they
+        were contiguous, without a word.
+        """
+        outputs = super().forward(x)
+        return tuple(out.contiguous() for out in outputs) if x.is_contiguous() else outputs
+
 
 class KWBackbone(StaticBackbone, HasTemperature):
     """Mixin: warehouses, their temperature, freezing and loading from any layout.
@@ -47,6 +56,7 @@ class KWBackbone(StaticBackbone, HasTemperature):
                              'blocks, their kernels included')
         self.freeze_warehouses = freeze_mode
         apply_kernel_warehouse(self, plan, **options)
+        self.warehouses.keep_format = False             # `forward` sees to it
         self.set_temperature(temperature)
         self._freeze_stages()
 

@@ -22,14 +22,17 @@ def conv2d_per_image(x: Tensor,
                      stride: Size = 1,
                      padding: Union[Size, str] = 0,
                      dilation: Size = 1,
-                     groups: int = 1) -> Tensor:
+                     groups: int = 1,
+                     keep_format: bool = True) -> Tensor:
     """Convolve image b of the batch with kernel b.
 
     Args:
-        x (Tensor): Features, shape (B, C_in, H, W), contiguous or channels-last; so is the result.
+        x (Tensor): Features, shape (B, C_in, H, W), contiguous or channels-last.
         kernels (Tensor): One kernel per image, shape (B, C_out, C_in / groups, kh, kw), of any strides.
         bias (Tensor, optional): Shared by all images, shape (C_out, ).
         stride, padding, dilation, groups: As in :func:`torch.nn.functional.conv2d`.
+        keep_format: Whether the result must be contiguous or channels-last as ``x`` is. Of a single image it otherwise
+            takes the kernel's order, which is faster for kernels mixed from cells.
 
     Returns:
         Tensor: Shape (B, C_out, H_out, W_out).
@@ -44,10 +47,16 @@ def conv2d_per_image(x: Tensor,
             return pointwise_per_image(x, kernels.flatten(2), bias)
         stride = (1, 1)
     if len(x) == 1:                                     # its kernel is everyone's: nothing to fold or to group
+        kernels = _in_order_of(x, kernels) if keep_format else kernels
         return F.conv2d(x, kernels.squeeze(0), bias, stride, padding, dilation, groups)
     if groups == 1 and pads is not None and _patches_are_smaller(x, kernels, stride, pads, dilation):
         return _multiply_patches(x, kernels, bias, stride, pads, dilation)
-    return grouped_conv2d(x, kernels, bias, stride, padding, dilation, groups)
+    return grouped_conv2d(x, _in_order_of(x, kernels), bias, stride, padding, dilation, groups)
+
+
+def _in_order_of(x: Tensor, kernels: Tensor) -> Tensor:
+    """Kernels with the strides of contiguous ones where the features are: otherwise the result is channels-last."""
+    return kernels if _channels_last(x) else kernels.reshape(-1).view(kernels.shape)
 
 
 def _symmetric(padding: Union[Size, str], size: Tuple[int, int], dilation: Tuple[int, int]) -> Optional[Tuple[int, int]]:

@@ -143,7 +143,8 @@ class KWConv2d(KWLayer):
         return self._use_kernels(self.weigh(pooled), x, partial(self._convolve, x))
 
     def _convolve(self, x: Tensor, kernels: Tensor) -> Tensor:
-        return conv2d_per_image(x, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return conv2d_per_image(x, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups,
+                                keep_format=self._shared[0].keep_format)
 
 
 class KWLinear(KWLayer):

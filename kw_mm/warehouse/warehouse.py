@@ -82,12 +82,15 @@ class Warehouses(nn.ModuleDict):
     Attributes:
         temperature (Tensor): tau in [0, 1], a scalar buffer, so that it is saved and moves with the model.
         recompute_kernels (bool): Whether layers mix their kernels again in the backward pass instead of keeping them.
+        keep_format (bool): Whether every layer's result is contiguous where its input is. A network that sees to that
+            at its end can do without: a single image is faster in the order of its kernels, channels-last.
     """
 
     def __init__(self):
         super().__init__()
         self.register_buffer('temperature', torch.zeros(()))
         self.recompute_kernels = False
+        self.keep_format = True
 
     def set_temperature(self, value: float) -> None:
         """Set tau in place.

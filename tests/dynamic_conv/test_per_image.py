@@ -92,3 +92,13 @@ def test_linear_is_a_pointwise_convolution():
     x, weights, bias = torch.randn(3, 5, 8), torch.randn(3, 16, 8), torch.randn(16)
     expected = conv2d_per_image(x.transpose(1, 2)[..., None], weights[..., None, None], bias)[..., 0].transpose(1, 2)
     close(linear_per_image(x, weights, bias), expected)
+
+
+@pytest.mark.parametrize('size, groups', [((1, 1), 1), ((3, 3), 1), ((3, 3), 8)])
+@pytest.mark.parametrize('batch', [1, 2])
+def test_contiguous_features_stay_contiguous_with_kernels_that_are_not(size, groups, batch):
+    """mmcv's RoIAlign reads channels-last features as if they were contiguous."""
+    x = torch.randn(batch, 8, 12, 12)
+    kernels = torch.randn(batch, 8, *size, 8 // groups).permute(0, 1, 4, 2, 3)
+    out = conv2d_per_image(x, kernels, padding=size[0] // 2, groups=groups)
+    assert out.is_contiguous() and nn.functional.conv2d(out, torch.randn(4, 8, 3, 3)).is_contiguous()
