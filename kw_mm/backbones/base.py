@@ -31,6 +31,15 @@ class StaticBackbone(LoadsAnyLayout):
         super().train(mode)
         return self
 
+    def forward(self, x: Tensor):
+        """(B, 3, H, W) -> one feature map per output stage, contiguous where the input is.
+
+        Convolutions of one image take the memory format of their kernel; mmcv's RoIAlign reads channels-last features as if
+        they were not, without a word.
+        """
+        outputs = super().forward(x)
+        return tuple(out.contiguous() for out in outputs) if x.is_contiguous() else outputs
+
 
 class KWBackbone(StaticBackbone, HasTemperature):
     """Mixin: warehouses, their temperature, freezing and loading from any layout.

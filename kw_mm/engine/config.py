@@ -52,3 +52,18 @@ def _rewrite(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str) and value.startswith(old):
         return new + value[len(old):]
     return value
+
+
+def tested_dataset(cfg: Config) -> ConfigDict:
+    """The config of the dataset that is tested on, out of its wrappers; empty without one."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or ConfigDict()
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
+def coco_annotations(cfg: Config) -> Optional[str]:
+    """The annotation file of the dataset that is tested on, where it is in COCO's form and exists."""
+    dataset = tested_dataset(cfg)
+    path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    return path if path.endswith('.json') and os.path.isfile(path) else None
