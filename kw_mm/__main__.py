@@ -12,7 +12,7 @@ def main() -> None:
     if name == 'configs':
         print('\n'.join(config_names()))
     elif name in tools:
-        sys.argv[:2] = [f'kw_mm {name}']
+        del sys.argv[1]
         runpy.run_path(str(tools[name]), run_name='__main__')
     elif name in ('-h', '--help'):
         print(f'usage: kw_mm {{configs,{",".join(tools)}}} ...\n\n"configs" lists the names that can stand for a config '

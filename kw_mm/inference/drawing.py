@@ -1,5 +1,7 @@
 """Pictures of detections."""
-from typing import Any, Sequence
+import warnings
+from contextlib import contextmanager
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 from mmdet.structures import DetDataSample
@@ -22,10 +24,19 @@ class Drawing:
 
     def __call__(self, image: np.ndarray, sample: DetDataSample) -> np.ndarray:
         """An image (H, W, 3) in BGR with boxes, masks, class names and scores in percent."""
-        state = np.random.get_state()
-        np.random.seed(0)                                                 # mmdet varies the colours of masks at random
-        try:
+        with _settled():
             self.visualizer.add_datasample('', image[..., ::-1], sample, draw_gt=False, pred_score_thr=self.score_thr)
-        finally:
-            np.random.set_state(state)
         return self.visualizer.get_image()[..., ::-1]
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """mmdet varies the colours of masks at random, and warns of each box that touches the border."""
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='.*out of bounds')
+            yield
+    finally:
+        np.random.set_state(state)

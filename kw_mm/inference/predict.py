@@ -68,14 +68,15 @@ class Detection:
         Raises:
             UserError: Names the damaged ones, after all others are done.
         """
-        results = []
+        results, damaged = [], []
         names, image_ids = output_names(paths), _image_ids(paths)
-        for path, image in _readable(paths):
+        for path, image in _readable(paths, damaged):
             drawn, found = self._detect(image, image_ids[path], path)
             mmcv.imwrite(drawn, str(self.out / names[path]))
             print(f'{self.out / names[path]}: {self._summary(found)}')
             results += found
         _write(self.out / 'predictions.json', results)
+        _name(damaged, len(paths))
 
     def video(self, path: Path, name: str) -> None:
         """A video, and ``<name>.json``, in which image ids are numbers of frames from 0 on.
@@ -113,26 +114,30 @@ def _is_detector(predictor: Predictor) -> bool:
 
 def _classify(predictor: Predictor, paths: Sequence[Path], most: int = 5) -> None:
     """Print the most likely classes of each picture."""
-    for path, image in _readable(paths):
+    damaged: List[Path] = []
+    for path, image in _readable(paths, damaged):
         sample: BaseDataElement = predictor(image, str(path))
         scores, labels = torch.topk(sample.pred_score, min(most, len(predictor.classes)))
         print(path)
         for score, label in zip(scores.tolist(), labels.tolist()):
             print(f'  {100 * score:5.1f} %  {predictor.classes[label]}')
+    _name(damaged, len(paths))
 
 
-def _readable(paths: Sequence[Path]) -> Iterator[Tuple[Path, np.ndarray]]:
-    """The pictures that can be read; the others are an error when these are done."""
-    damaged = []
+def _readable(paths: Sequence[Path], damaged: List[Path]) -> Iterator[Tuple[Path, np.ndarray]]:
+    """The pictures that can be read; the paths of the others are put aside."""
     for path in paths:
         image = read_image(path)
         if image is None:
-            damaged.append(str(path))
+            damaged.append(path)
         else:
             yield path, image
+
+
+def _name(damaged: Sequence[Path], number: int) -> None:
     if damaged:
-        named = ', '.join(damaged[:3]) + (f' and {len(damaged) - 3} more' if len(damaged) > 3 else '')
-        raise UserError(f'{len(damaged)} of {len(paths)} pictures cannot be read: {named}')
+        named = ', '.join(map(str, damaged[:3])) + (f' and {len(damaged) - 3} more' if len(damaged) > 3 else '')
+        raise UserError(f'{len(damaged)} of {number} pictures cannot be read: {named}')
 
 
 def _image_ids(paths: Sequence[Path]) -> Dict[Path, int]:
