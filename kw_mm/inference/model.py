@@ -30,8 +30,8 @@ class Predictor:
         palette: Colours by label as mmdet takes them, or None.
 
     Raises:
-        UserError: The config's model or pipeline cannot be built, the checkpoint does not fit, or there are not as many
-            names as the model has classes.
+        UserError: The config's model or pipeline cannot be built, the checkpoint does not fit, there are not as many
+            names as the model has classes, or there is no such device.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: Optional[str] = None) -> None:
@@ -45,7 +45,10 @@ class Predictor:
             load_whole(self.model, for_openmmlab(content), checkpoint)
             self.classes, self.palette = _names(cfg, content)
         self._check_names()
-        self.model = revert_sync_batchnorm(self.model).to(self.device).eval()
+        try:
+            self.model = revert_sync_batchnorm(self.model).to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f'device {self.device!r} cannot be used ({str(error).splitlines()[0]}); try cpu') from error
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray, path: str = '') -> BaseDataElement:

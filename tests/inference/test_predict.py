@@ -11,6 +11,7 @@ from pycocotools import mask as rle
 
 from kw_mm.engine import UserError, load_config
 from kw_mm.inference import predict
+from kw_mm.inference.model import Predictor
 
 CLASSES = ('ellipse', 'rectangle', 'triangle', 'star', 'cross')
 
@@ -108,6 +109,11 @@ def test_what_cannot_be_done_is_said(case, message, weights, pictures, tmp_path)
     with pytest.raises(UserError, match=message):
         predict(arguments(weights, inputs, out_dir=pictures if case == 'over' else tmp_path / 'out', options=names,
                           score_thr=2 if case == 'threshold' else 0.1))
+
+
+def test_a_device_that_is_not_there_is_said(weights):
+    with pytest.raises(UserError, match=r"device 'cuda:77' cannot be used \(.+\); try cpu"):
+        Predictor(load_config(CONFIG), str(weights), 'cuda:77')
 
 
 def test_the_checkpoints_names_come_before_the_configs(weights, pictures, tmp_path):
