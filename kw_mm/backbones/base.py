@@ -34,8 +34,8 @@ class StaticBackbone(LoadsAnyLayout):
     def forward(self, x: Tensor):
         """(B, 3, H, W) -> one feature map per output stage, contiguous where the input is.
 
-        Convolutions of one image take the memory format of their kernel; mmcv's RoIAlign reads channels-last features as if
-        they were not, without a word.
+        Layers with a kernel per image turn a single image channels-last; mmcv's RoIAlign reads such features as if they
+        were contiguous, without a word.
         """
         outputs = super().forward(x)
         return tuple(out.contiguous() for out in outputs) if x.is_contiguous() else outputs
