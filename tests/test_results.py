@@ -1,35 +1,12 @@
 """docs/results.md against the models it is about. That its links exist is in test_docs.py."""
-import re
-from typing import NamedTuple
-
 import pytest
 import torch
 from command_line import ROOT
+from results_table import ROWS, published_name
 
 from kw_mm.analysis.report import analyze, build_model
 from kw_mm.checkpoints import published_models
 from kw_mm.engine import load_config
-
-LINK = re.compile(r'\[.+\]\(\.\./(configs/\S+\.py)\)')
-NAMES = {'r18': 'resnet18', 'r50': 'resnet50', 'mbv2': 'mobilenetv2', 'mbv2-050': 'mobilenetv2-050',
-         'convnext-t': 'convnext-tiny'}
-
-
-class Row(NamedTuple):
-    config: str
-    parameters: str
-    multiply_adds: str
-    kernels: str
-    scores: tuple
-
-
-def read_rows():
-    lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in
-             (ROOT / 'docs/results.md').read_text().splitlines() if line.startswith('| [')]
-    return [Row(LINK.fullmatch(cells[0]).group(1), *cells[1:4], tuple(cells[4:6])) for cells in lines]
-
-
-ROWS = read_rows()
 
 
 @pytest.mark.parametrize('config', sorted({row.config for row in ROWS}))
@@ -65,13 +42,3 @@ def test_odconvs_figures_are_those_of_its_published_models(kernels):
     scores = [row.scores for row in ROWS if row.config == f'configs/imagenet/odconv{kernels}x_r50_100e_in1k.py']
     published = published_models()[f'resnet50-odconv{kernels}x-imagenet'].scores
     assert [tuple(map(float, pair)) for pair in scores] == [published]
-
-
-def published_name(config):
-    """configs/imagenet/kw4x_r18_300e_in1k.py -> resnet18-kw4x-imagenet, where it is of the published recipe."""
-    match = re.fullmatch(r'configs/(imagenet/|mask_rcnn_)(?:(kw\w*?)_)?([\w-]+?)_(?:(?:150|300)e_in1k|1x_coco)\.py', config)
-    if not match or match.group(3) not in NAMES:
-        return None
-    kind, budget, network = match.groups()
-    parts = [NAMES[network], *([{'kw': 'kw1x'}.get(budget, budget)] if budget else [])]
-    return '-'.join([*parts, 'imagenet'] if kind == 'imagenet/' else ['mask-rcnn', *parts, 'coco'])

@@ -4,11 +4,12 @@ from typing import Any, Dict, Optional
 
 from mmengine.config import Config, ConfigDict
 
+from ..config_files import config
 from ..errors import UserError
 
 
 def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
-    """Read a config file and apply ``--cfg-options``.
+    """Read a config, a file or the name of one that comes with kw_mm, and apply ``--cfg-options``.
 
     ``data_root=...`` reaches every path that begins with the config's own ``data_root``; options that name such a
     path themselves win.
@@ -17,7 +18,10 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
         UserError: No such file, or one that mmengine cannot read.
     """
     if not os.path.isfile(path):
-        raise UserError(f'config {path!r} does not exist; the ones that come with kw_mm are in configs/')
+        try:
+            path = config(path)
+        except UserError as error:
+            raise UserError(f'config {path!r} does not exist, and {error}') from error
     try:
         cfg = Config.fromfile(path)
     except (SyntaxError, FileNotFoundError, ImportError, KeyError, TypeError) as error:
@@ -52,3 +56,18 @@ def _rewrite(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str) and value.startswith(old):
         return new + value[len(old):]
     return value
+
+
+def tested_dataset(cfg: Config) -> ConfigDict:
+    """The config of the dataset that is tested on, out of its wrappers; empty without one."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or ConfigDict()
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
+def coco_annotations(cfg: Config) -> Optional[str]:
+    """The annotation file of the dataset that is tested on, where it is in COCO's form and exists."""
+    dataset = tested_dataset(cfg)
+    path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    return path if path.endswith('.json') and os.path.isfile(path) else None

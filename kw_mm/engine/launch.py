@@ -1,6 +1,7 @@
 """Training and testing from command-line arguments."""
 import os
 from argparse import Namespace
+from typing import Optional
 
 import torch
 from mmengine.config import Config
@@ -8,8 +9,9 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import find_latest_checkpoint
 
 from ..errors import UserError
+from ..evaluation.results_file import ResultsFile
 from .checks import check_checkpoint, check_datasets
-from .config import load_config
+from .config import coco_annotations, load_config
 from .memory import keep_freed_memory
 from .runner import KWRunner
 
@@ -35,12 +37,14 @@ def test(args: Namespace) -> None:
     check_checkpoint(args.checkpoint)
     check_datasets(cfg, 'test')
     cfg.load_from, cfg.resume = args.checkpoint, False
-    if args.show_dir:
-        _show(cfg, args.show_dir)
+    detections = _show(cfg, args.show_dir) if args.show_dir else None
     runner = KWRunner.from_cfg(cfg)
     runner.all_weights = True
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    if detections:
+        classes = runner.test_loop.dataloader.dataset.metainfo['classes']
+        runner.test_evaluator.metrics.append(ResultsFile(detections, classes, coco_annotations(cfg)))
     runner.test()
 
 
@@ -80,11 +84,13 @@ def _resume(cfg: Config, source: str) -> None:
                         'name the folder with --work-dir, a file with --resume FILE, or start without --resume')
 
 
-def _show(cfg: Config, folder: str) -> None:
+def _show(cfg: Config, folder: str) -> Optional[str]:
+    """Have pictures drawn; of a detector, where to write the detections."""
     hook = cfg.get('default_hooks', {}).get('visualization')
     if not hook:
         raise UserError('--show-dir needs default_hooks.visualization in the config, which has none')
     if hook.type.endswith('DetVisualizationHook'):
         hook.update(draw=True, test_out_dir=os.path.abspath(folder))
-    else:
-        hook.update(enable=True, out_dir=os.path.abspath(folder))
+        return os.path.join(folder, 'predictions.json')
+    hook.update(enable=True, out_dir=os.path.abspath(folder))
+    return None

@@ -9,6 +9,8 @@ import sys
 import pytest
 import torch
 from command_line import ROOT, scalars
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 
 @pytest.fixture(scope='module')
@@ -37,6 +39,13 @@ def test_test_scores_the_checkpoint_as_training_did(tool, trained, small_config,
         assert after[key] == during[key]
     assert len(list((tmp_path / 'show').glob('*.jpg'))) == 4
     assert len(pickle.loads((tmp_path / 'out.pkl').read_bytes())) == 4
+    for kind, stripped in (('bbox', ()), ('segm', ('bbox', ))):
+        truth = COCO(str(shapes / 'annotations/instances_val2017.json'))
+        results = [{key: value for key, value in result.items() if key not in stripped}
+                   for result in json.loads((tmp_path / 'show/predictions.json').read_text())]
+        evaluation = COCOeval(truth, truth.loadRes(results), kind)
+        evaluation.evaluate(), evaluation.accumulate(), evaluation.summarize()
+        assert round(evaluation.stats[0], 3) == after[f'coco/{kind}_mAP'] and results[0]['file_name'].endswith('.jpg')
     tool('make_gallery', tmp_path / 'show', tmp_path / 'sheet.png', '--most', '3', '--columns', '2')
     assert (tmp_path / 'sheet.png').stat().st_size > 1000
 

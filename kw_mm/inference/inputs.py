@@ -1,0 +1,82 @@
+"""What to predict on."""
+import os
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import cv2
+import mmcv
+import numpy as np
+
+from ..errors import UserError
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
+
+
+class Inputs(NamedTuple):
+    """Files to predict on.
+
+    Args:
+        images: Paths of pictures.
+        videos: Paths of videos.
+    """
+    images: List[Path]
+    videos: List[Path]
+
+
+def find_inputs(paths: Sequence[str]) -> Inputs:
+    """Sort paths into pictures and videos; of a folder, what lies directly in it, by name.
+
+    Raises:
+        UserError: A path that does not exist, a file that is neither, or a folder without either.
+    """
+    inputs = Inputs([], [])
+    for path in map(Path, paths):
+        if not path.exists():
+            raise UserError(f'{str(path)!r} does not exist; name a picture, a video or a folder of them')
+        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+        found = [(kind, file) for file in files for kind, endings in zip(inputs, (IMAGES, VIDEOS))
+                 if file.suffix.lower() in endings]
+        if not found:
+            what = 'holds neither pictures nor videos' if path.is_dir() else 'is neither a picture nor a video'
+            raise UserError(f'{str(path)!r} {what}; they are known by endings like {", ".join(IMAGES[:3] + VIDEOS[:2])}')
+        for kind, file in found:
+            kind.append(file)
+    return inputs
+
+
+def output_names(files: Sequence[Path], ending: Optional[str] = None) -> Dict[Path, str]:
+    """A name for the picture or video drawn from each file: its own, with its folder's before it where two are equal."""
+    names = {file: file.stem + (ending or file.suffix) for file in files}
+    counts = [list(names.values()).count(name) for name in names.values()]
+    return {file: name if count == 1 else '_'.join([*file.resolve().parts[1:-1], name])
+            for (file, name), count in zip(names.items(), counts)}
+
+
+def read_image(path: Path) -> Optional[np.ndarray]:
+    """A picture, (H, W, 3) in BGR; None where the file is damaged or not a picture."""
+    try:
+        return mmcv.imfrombytes(path.read_bytes())
+    except (cv2.error, OSError):
+        return None
+
+
+def read_video(path: Path) -> Tuple[float, Iterator[np.ndarray]]:
+    """Frames per second (25 where the file does not say) and frames, (H, W, 3) in BGR, of a video.
+
+    Raises:
+        UserError: The file is damaged or not a video.
+    """
+    video = cv2.VideoCapture(os.fspath(path))
+    read, first = video.read()
+    if not read:
+        raise UserError(f'video {str(path)!r} cannot be read; it is damaged, or its codec is unknown to OpenCV')
+    return video.get(cv2.CAP_PROP_FPS) or 25.0, _frames(video, first)
+
+
+def _frames(video: cv2.VideoCapture, frame: np.ndarray) -> Iterator[np.ndarray]:
+    read = True
+    while read:
+        yield frame
+        read, frame = video.read()
+    video.release()
