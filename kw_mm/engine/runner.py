@@ -4,12 +4,10 @@ from typing import Any, Dict, Optional
 import torch
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
-from ..checkpoints.convert import for_openmmlab
-from ..checkpoints.reading import own_run, read_checkpoint
-from ..errors import CheckpointError
+from ..checkpoints.reading import own_run
+from .weights import load_weights
 
 
 class KWRunner(Runner):
@@ -46,15 +44,9 @@ class KWRunner(Runner):
         if self._resuming:
             with own_run():
                 return super().load_checkpoint(filename, map_location, *args, **kwargs)
-        checkpoint = for_openmmlab(read_checkpoint(filename, map_location))
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        try:
-            load_state_dict(model, checkpoint['state_dict'], strict=self.all_weights, logger=self.logger)
-        except RuntimeError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise CheckpointError(f'checkpoint {filename!r} does not fit the model of this config: '
-                                  f'{" ".join(lines[-2:])[:300]}') from error
+        checkpoint = load_weights(model, filename, map_location=map_location, strict=self.all_weights, logger=self.logger,
+                                  before=lambda content: self.call_hook('after_load_checkpoint', checkpoint=content))
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
