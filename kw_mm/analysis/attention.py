@@ -83,6 +83,17 @@ class WarehouseAttention:
         negative = (shares(weights) * (weights < 0)).sum(dim=-1).mean()
         return {'entropy': self.entropy, 'start cells': float(start), 'zero cell': float(zero), 'negative': float(negative)}
 
+    def differences(self, first: int, second: int) -> Dict[str, float]:
+        """How much the attention of each layer differs between two images: sum |a - b| / mean of sum |a| and sum |b|.
+
+        From 0, alike, to 2, opposite; of the cells alone.
+        """
+        found = {}
+        for layer in self.layers:
+            a, b = (layer.alpha[image, :, :self.num_cells] for image in (first, second))
+            found[layer.name] = float((a - b).abs().sum() / ((a.abs().sum() + b.abs().sum()) / 2).clamp(min=1e-12))
+        return found
+
     @property
     def owners(self) -> Optional[Tensor]:
         """Which layer a cell was given to when the warehouse was made, shape (n, ).

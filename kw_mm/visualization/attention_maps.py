@@ -117,14 +117,15 @@ def _frame(warehouse: WarehouseAttention, title: str) -> Tuple[Figure, Axes, Axe
     mixtures, cells = warehouse.starts.shape
     across = max(1, min(LARGEST, WIDEST // cells))
     down = max(2, min(LARGEST, HIGHEST // mixtures, 4 * across))
-    width = max(across * cells, 2 * DPI) / DPI
+    width = max(across * cells, 2.2 * DPI) / DPI
     height = max(down * mixtures / DPI, 0.14 * len(warehouse.layers), 1.2)
     whole_width, whole_height = LABELS + width + RIGHT, TOP + height + BOTTOM
     figure = new_figure(whole_width, whole_height)
     axes = figure.add_axes([LABELS / whole_width, BOTTOM / whole_height, width / whole_width, height / whole_height])
     bar = figure.add_axes([(LABELS + width + 0.12) / whole_width, BOTTOM / whole_height, 0.13 / whole_width,
                            height / whole_height])
-    figure.text(LABELS / whole_width, 1 - 0.32 / whole_height, title, fontsize=NORMAL + 1, ha='left', va='baseline')
+    left = 0.1 if width < 5 else LABELS                         # titles are longer than small maps
+    figure.text(left / whole_width, 1 - 0.32 / whole_height, title, fontsize=NORMAL + 1)
     axes.set(xlim=(-0.5, cells - 0.5), ylim=(mixtures - 0.5, -0.5))
     axes.set_xlabel('cells', fontsize=NORMAL)
     axes.tick_params(labelsize=SMALL)
