@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ..analysis.attention import WarehouseAttention
 from ..analysis.images import Sample
 from .attention_maps import draw_map, layer_rows, map_scale, shorten
-from .figures import NORMAL, SMALL, new_figure
+from .figures import COLORS, NORMAL, SMALL, new_figure
 
 MOST_MAPS = 6
 COURSES = ('temperature', 'entropy', 'start cells', 'zero cell')
@@ -33,7 +33,7 @@ def draw_course(checkpoints: Sequence[str], course: Sequence[Sequence[WarehouseA
         axes.set_title(title, fontsize=NORMAL, loc='left')
         axes.set_xticks(range(len(checkpoints)), [shorten(name, 18) for name in checkpoints], rotation=90)
         axes.tick_params(labelsize=SMALL)
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.05 if axes in panels[:2] else None)
         axes.grid(alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=7, fontsize=SMALL, frameon=False)
     return figure
@@ -94,5 +94,6 @@ def draw_comparison(warehouses: Sequence[WarehouseAttention], samples: Sequence[
 
 
 def _colors(number: int) -> List:
-    colors = matplotlib.colormaps['turbo'](np.linspace(0.05, 0.95, max(number, 2)))
-    return list(colors)[:number]
+    if number <= len(COLORS):
+        return list(COLORS[:number])
+    return list(matplotlib.colormaps['turbo'](np.linspace(0.05, 0.95, number)))
