@@ -140,7 +140,7 @@ def gather_attention(model: nn.Module, recorded: Mapping[str, Tensor]) -> List[W
                 if layers:
                     layers.sort(key=lambda layer: _first_start(layer.beta[:, :warehouse.num_cells]) or 0)
                     label = name if prefix in ('', 'backbone') else f'{prefix}.{name}'
-                    found.append(WarehouseAttention(label, warehouse.num_cells, float(owner.temperature), layers))
+                    found.append(WarehouseAttention(label, warehouse.num_cells, float(owner.warehouses.temperature), layers))
     return found
 
 

@@ -55,7 +55,7 @@ def draw_runs(runs: Mapping[str, Mapping[str, Curve]]) -> Figure:
     columns = min(len(titles), COLUMNS)
     rows = math.ceil(len(titles) / columns)
     figure = new_figure(4 * columns, 2.9 * rows + 0.3, layout='constrained')
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
     for axes, title in zip(panels, titles):
         _draw_panel(axes, title, runs)
     for axes in panels[len(titles):]:
@@ -71,7 +71,7 @@ def _draw_panel(axes: Axes, title: str, runs: Mapping[str, Mapping[str, Curve]])
         for run, color in _colors(runs).items():
             if name in runs[run]:
                 marker = '.' if len(PANELS[title]) > 1 or len(runs[run][name][0]) == 1 else None
-                axes.plot(*runs[run][name], style, color=color, linewidth=1.2, marker=marker)
+                axes.plot(*runs[run][name], style, color=color, linewidth=1.2, marker=marker, clip_on=False)
                 drawn.append((style, label))
     if len(PANELS[title]) > 1:
         entries = dict(drawn)
@@ -79,8 +79,8 @@ def _draw_panel(axes: Axes, title: str, runs: Mapping[str, Mapping[str, Curve]])
                     fontsize=SMALL, frameon=False)
     axes.set_title(title, fontsize=NORMAL + 1, loc='left')
     axes.set_xlabel('iteration', fontsize=NORMAL)
-    axes.set_ylim(bottom=0)
-    axes.tick_params(labelsize=SMALL)
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0)
+    axes.tick_params(labelsize=SMALL, labelbottom=True)
     axes.grid(alpha=0.3)
 
 
