@@ -1,4 +1,5 @@
 """Attention of whole warehouses: mean, entropy, and whose cells it goes to."""
+from collections import Counter
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, NamedTuple, Optional
 
@@ -123,24 +124,25 @@ def entropy(weights: Tensor) -> Tensor:
 def gather_attention(model: nn.Module, recorded: Mapping[str, Tensor]) -> List[WarehouseAttention]:
     """Sort what an :class:`AttentionRecorder` of ``kw_layers(model)`` took by warehouse.
 
-    Warehouses outside the backbone have the name of their module in front. Those whose layers did not run are left out.
+    Warehouses of the same name in several modules have their module's name in front. Those whose layers did not run are
+    left out.
 
     Args:
         model: The model it was recorded of.
         recorded: Attention by layer name, shape (images, m, n + 1) or (images, m, n).
     """
+    owners = {prefix: module for prefix, module in model.named_modules() if hasattr(module, 'warehouses')}
+    count = Counter(name for owner in owners.values() for name in owner.warehouses)
     found = []
-    for prefix, owner in model.named_modules():
-        if hasattr(owner, 'warehouses'):
-            start = f'{prefix}.' if prefix else ''
-            for name, warehouse in owner.warehouses.items():
-                layers = [LayerAttention(start + key, recorded[start + key], layer.attention.beta.detach().cpu())
-                          for key, layer in kw_layers(owner).items()
-                          if layer.warehouse is warehouse and start + key in recorded]
-                if layers:
-                    layers.sort(key=lambda layer: _first_start(layer.beta[:, :warehouse.num_cells]) or 0)
-                    label = name if prefix in ('', 'backbone') else f'{prefix}.{name}'
-                    found.append(WarehouseAttention(label, warehouse.num_cells, float(owner.warehouses.temperature), layers))
+    for prefix, owner in owners.items():
+        layers = {'.'.join(filter(None, (prefix, key))): layer for key, layer in kw_layers(owner).items()}
+        for name, warehouse in owner.warehouses.items():
+            own = [LayerAttention(key, recorded[key], layer.attention.beta.detach().cpu())
+                   for key, layer in layers.items() if layer.warehouse is warehouse and key in recorded]
+            own.sort(key=lambda layer: _first_start(layer.beta[:, :warehouse.num_cells]) or 0)
+            if own:
+                label = name if count[name] == 1 else f'{prefix}.{name}'
+                found.append(WarehouseAttention(label, warehouse.num_cells, float(owner.warehouses.temperature), own))
     return found
 
 

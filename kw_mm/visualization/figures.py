@@ -1,5 +1,4 @@
 """Figures that belong to nobody: no pyplot, so that neither a user's backend nor open figures are touched."""
-import io
 from pathlib import Path
 from typing import List, Sequence, Union
 
@@ -29,10 +28,8 @@ def save_figure(figure: Figure, file: Union[str, Path]) -> Path:
 
 def figure_pixels(figure: Figure) -> np.ndarray:
     """A figure as an RGB image, shape (H, W, 3), uint8."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='rgba')
-    height, width = (round(size * figure.dpi) for size in reversed(figure.get_size_inches()))
-    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4)[..., :3].copy()
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
 def spread_labels(positions: Sequence[float], gap: float, last: float) -> List[float]:

@@ -79,8 +79,17 @@ def test_a_classifier_whose_head_has_a_warehouse_too():
             head=dict(type='KWLinearClsHead', num_classes=10, in_channels=1280))).eval()
     found = listen(model, torch.randn(2, 3, 64, 64))
     names = [warehouse.name for warehouse in found]
-    assert 'stage1_pointwise' in names and names[-1].startswith('head.') and len(set(names)) == len(names)
+    assert 'stage1_pointwise' in names and names[-1] == 'classifier' and len(set(names)) == len(names)
     assert sum(len(warehouse.layers) for warehouse in found) == len(kw_layers(model))
+
+
+def test_warehouses_of_the_same_name_are_told_apart():
+    net = nn.ModuleDict(dict(a=small_net(0), b=small_net(1)))
+    with AttentionRecorder(kw_layers(net)) as recorder:
+        for part in net.values():
+            part(torch.randn(2, 16, 8, 8))
+    found = gather_attention(net, recorder.take())
+    assert [(one.name, one.temperature) for one in found] == [('a.all', 0), ('b.all', 1)]
 
 
 def test_layers_that_did_not_run_are_left_out():
