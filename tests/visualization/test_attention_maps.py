@@ -88,6 +88,7 @@ def test_the_distribution_shows_quantiles_start_cells_and_zero_cell():
     outer, inner, starts, zero = axes.collections
     assert [outer.get_paths()[0].vertices[:, 1].min(), inner.get_paths()[0].vertices[:, 1].max()] == pytest.approx(
         [-0.98, 0.5], abs=0.03)
+    assert [outer.get_paths()[0].vertices[:, 0].min(), outer.get_paths()[0].vertices[:, 0].max()] == [-0.5, 3.5]
     assert np.allclose(starts.get_offsets(), [(i, 0.75) for i in range(4)])
     assert np.allclose(zero.get_offsets(), [(i, -0.25) for i in range(4)])
 
