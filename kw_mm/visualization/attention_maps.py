@@ -7,14 +7,16 @@ from typing import List, Optional, Sequence, Tuple
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ..analysis.attention import WarehouseAttention
 from .figures import DPI, NORMAL, SMALL, new_figure, spread_labels
 
-COLOR_MAP, START_COLOR = 'RdBu_r', '#118833'
+COLOR_MAP, START_COLOR = 'RdBu_r', '#00a040'
 LABELS, RIGHT, TOP, BOTTOM = 1.75, 0.95, 0.45, 0.5              # margins, inches
 WIDEST, HIGHEST, LARGEST = 1200, 800, 22                        # of the map and of a cell, pixels
 
@@ -49,8 +51,8 @@ def draw_difference(warehouse: WarehouseAttention, names: Sequence[str]) -> Figu
 def describe(warehouse: WarehouseAttention) -> str:
     """One line about a warehouse."""
     images, mixtures, cells = warehouse.alpha.shape
-    return (f'{warehouse.name}: {mixtures} mixtures, {cells} cells, temperature {warehouse.temperature:.2g}, '
-            f'{images} image{"s" if images > 1 else ""}')
+    return ', '.join((f'{warehouse.name}: {_count(mixtures, "mixture")}', _count(cells, 'cell'),
+                      f'temperature {warehouse.temperature:.2g}', _count(images, 'image')))
 
 
 def shorten(name: str, most: int = 28) -> str:
@@ -91,8 +93,10 @@ def mark_starts(axes: Axes, warehouse: WarehouseAttention) -> None:
     box = axes.get_window_extent()
     points = 72 / axes.figure.dpi * min(box.width / starts.shape[1], box.height / starts.shape[0])
     if points >= 3:
-        axes.scatter(cells, mixtures, s=(0.8 * points)**2, marker='s', facecolor='none', edgecolor=START_COLOR,
-                     linewidth=min(1.2, points / 7))
+        outlines = [Rectangle((cell - 0.42, mixture - 0.42), 0.84, 0.84)
+                    for cell, mixture in zip(cells.tolist(), mixtures.tolist())]
+        axes.add_collection(PatchCollection(outlines, facecolor='none', edgecolor=START_COLOR,
+                                            linewidth=min(1.2, points / 5)))
         return
     for first, last in layer_rows(warehouse):
         own = (mixtures >= first) & (mixtures <= last)
@@ -110,6 +114,10 @@ def layer_labels(warehouse: WarehouseAttention) -> List[str]:
     """Names of the layers, without what all KW layers of a backbone have in front."""
     return [layer.name[len('backbone.'):] if layer.name.startswith('backbone.') else layer.name
             for layer in warehouse.layers]
+
+
+def _count(number: int, thing: str) -> str:
+    return f'{number} {thing}' if number == 1 else f'{number} {thing}s'
 
 
 def _frame(warehouse: WarehouseAttention, title: str) -> Tuple[Figure, Axes, Axes]:

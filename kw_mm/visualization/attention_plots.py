@@ -95,7 +95,8 @@ def _draw_marks(axes: Axes, warehouse: WarehouseAttention) -> float:
 
 
 def _fit_scale(axes: Axes, band: float, marks: float) -> None:
-    if band > 0 and marks > 8 * band:
+    band = max(band, 1e-3 * marks)
+    if marks > 8 * band:
         axes.set_yscale('symlog', linthresh=2 * band, linscale=1.5)
         axes.set_yticks([-2 * band, 0, 2 * band, marks], [f'{-2 * band:.1g}', '0', f'{2 * band:.1g}', f'{marks:.2g}'])
         axes.minorticks_off()
