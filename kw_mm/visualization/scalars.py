@@ -24,8 +24,8 @@ def read_scalars(work_dir: str) -> Dict[str, Curve]:
     for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
         _join(curves, list(_points(file)))
     if not curves:
-        raise UserError(f'no vis_data/scalars.json with training in {str(work_dir)!r}; is it the work dir of a training run '
-                        'whose visualizer has a LocalVisBackend?')
+        raise UserError(f'no log of training, */vis_data/scalars.json, in {str(work_dir)!r}; is it the work dir of a '
+                        'training run? Its visualizer needs a LocalVisBackend')
     if 'base_lr' in curves:                              # the first parameter group may have a multiple of it
         curves['lr'] = curves.pop('base_lr')
     return {name: (list(points), list(points.values())) for name, points in curves.items()}
