@@ -1,7 +1,7 @@
 """Plot loss, temperature, learning rate and scores of runs: python tools/plot_run.py WORK_DIR... --out FILE.png."""
 import argparse
 
-from kw_mm.engine import UserError, command
+from kw_mm.engine import command
 from kw_mm.visualization import plot_runs
 
 
@@ -9,12 +9,9 @@ from kw_mm.visualization import plot_runs
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('work_dirs', nargs='+', help='work dirs of training runs')
-    parser.add_argument('--out', default='run.png', help='image file to write; default run.png')
+    parser.add_argument('--out', default='run.png', help='image file to write, .png, .pdf or .svg; default run.png')
     args = parser.parse_args()
-    try:
-        print(plot_runs(args.work_dirs, args.out))
-    except FileNotFoundError as error:
-        raise UserError(str(error)) from error
+    print(plot_runs(args.work_dirs, args.out))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """Hooks, registered in mmengine's root registry."""
 from .attention_temperature_hook import AttentionTemperatureHook
+from .attention_visualization_hook import AttentionVisualizationHook
 from .epoch_seed_hook import EpochSeedHook
 
-__all__ = ['AttentionTemperatureHook', 'EpochSeedHook']
+__all__ = ['AttentionTemperatureHook', 'AttentionVisualizationHook', 'EpochSeedHook']

@@ -1,44 +1,29 @@
-"""Loss, temperature, learning rate and scores of runs, from the scalars that mmengine logs."""
-import json
+"""Loss, temperature, learning rate and scores of runs on one figure."""
+import math
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, Mapping, Sequence
 
-import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-matplotlib.use('Agg')
-from matplotlib import pyplot  # noqa: E402
+from ..errors import UserError
+from .figures import COLORS, NORMAL, SMALL, new_figure, save_figure
+from .scalars import Curve, name_runs, read_scalars
 
-Curve = Tuple[List[float], List[float]]
-PANELS = ('loss', 'temperature', 'lr')
-
-
-def read_scalars(work_dir: str) -> Dict[str, Curve]:
-    """Curves of a work dir: {name: (steps, values)}. Of a resumed run the later record of a step counts.
-
-    Scores are logged by epoch; they are placed at the training step that came before.
-
-    Raises:
-        FileNotFoundError: No log of scalars in the folder.
-    """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
-    if not files:
-        raise FileNotFoundError(f'no vis_data/scalars.json in {work_dir}; is it the work dir of a training run?')
-    curves: Dict[str, Dict[float, float]] = {}
-    for file in files:
-        step = 0
-        for line in filter(None, file.read_text().splitlines()):
-            record = json.loads(line)
-            step = record['step'] if 'loss' in record else step
-            for name, value in record.items():
-                if isinstance(value, (int, float)) and name not in ('step', 'iter', 'epoch'):
-                    curves.setdefault(name, {})[step] = value
-    if 'base_lr' in curves:                              # the first parameter group may have a multiple of it
-        curves['lr'] = curves.pop('base_lr')
-    return {name: (list(points), list(points.values())) for name, points in curves.items()}
+PANELS: Dict[str, Dict[str, str]] = {
+    'loss': {'loss': 'loss'},
+    'temperature': {'temperature': 'temperature'},
+    'learning rate': {'lr': 'learning rate'},
+    'box AP': {'coco/bbox_mAP': 'AP', 'coco/bbox_mAP_50': 'AP50'},
+    'mask AP': {'coco/segm_mAP': 'AP', 'coco/segm_mAP_50': 'AP50'},
+    'accuracy (%)': {'accuracy/top1': 'top-1', 'accuracy/top5': 'top-5'},
+}
+STYLES = ('-', '--')
+COLUMNS = 3
 
 
 def plot_runs(work_dirs: Sequence[str], file: str) -> Path:
-    """Draw the curves of one or several runs on one figure.
+    """Draw the curves of one or several runs on one figure; panels that no run has values for are left out.
 
     Args:
         work_dirs: Folders that ``tools/train.py`` wrote to.
@@ -48,23 +33,56 @@ def plot_runs(work_dirs: Sequence[str], file: str) -> Path:
         Path: The file written.
 
     Raises:
-        FileNotFoundError: A folder without a log of scalars.
+        UserError: A folder without a log of training, or a file that cannot be written.
     """
-    runs = {Path(folder).name: read_scalars(folder) for folder in work_dirs}
-    scores = [name for name in ('coco/bbox_mAP_50', 'coco/segm_mAP_50', 'coco/bbox_mAP', 'accuracy/top1')
-              if any(name in curves for curves in runs.values())]
-    panels = [panel for panel in PANELS if any(panel in curves for curves in runs.values())] + ['scores']
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.4), constrained_layout=True)
-    for axis, panel in zip(axes, panels):
-        for color, (run, curves) in zip(pyplot.rcParams['axes.prop_cycle'].by_key()['color'] * 4, runs.items()):
-            for style, name in zip(('-', '--', ':', '-.'), scores if panel == 'scores' else [panel]):
-                if name in curves:
-                    label = f'{run} {name.split("/")[-1]}' if panel == 'scores' else run
-                    axis.plot(*curves[name], style, color=color, label=label, marker='.' if panel == 'scores' else None)
-        axis.set(title=panel, xlabel='iteration', ylim=(0, None))
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
-    return Path(file)
+    runs = {name: read_scalars(folder) for name, folder in name_runs(work_dirs).items()}
+    figure = draw_runs(runs)
+    try:
+        return save_figure(figure, file)
+    except (OSError, ValueError) as error:
+        raise UserError(f'{str(file)!r} cannot be written: {error}') from error
+
+
+def draw_runs(runs: Mapping[str, Mapping[str, Curve]]) -> Figure:
+    """The figure of runs: {name: curves}, see :func:`kw_mm.visualization.scalars.read_scalars`.
+
+    Raises:
+        UserError: Runs that logged none of the scalars in ``PANELS``.
+    """
+    titles = [title for title, names in PANELS.items() if any(name in curves for curves in runs.values() for name in names)]
+    if not titles:
+        raise UserError(f'{", ".join(runs)} logged neither loss nor scores')
+    columns = min(len(titles), COLUMNS)
+    rows = math.ceil(len(titles) / columns)
+    figure = new_figure(4 * columns, 2.9 * rows + 0.3, layout='constrained')
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
+    for axes, title in zip(panels, titles):
+        _draw_panel(axes, title, runs)
+    for axes in panels[len(titles):]:
+        axes.axis('off')
+    handles = [axes.plot([], [], color=color)[0] for axes, color in zip([panels[0]] * len(runs), _colors(runs).values())]
+    figure.legend(handles, list(runs), loc='outside lower center', ncols=2, fontsize=NORMAL, frameon=False)
+    return figure
+
+
+def _draw_panel(axes: Axes, title: str, runs: Mapping[str, Mapping[str, Curve]]) -> None:
+    drawn = []
+    for style, (name, label) in zip(STYLES, PANELS[title].items()):
+        for run, color in _colors(runs).items():
+            if name in runs[run]:
+                marker = '.' if len(PANELS[title]) > 1 or len(runs[run][name][0]) == 1 else None
+                axes.plot(*runs[run][name], style, color=color, linewidth=1.2, marker=marker, clip_on=False)
+                drawn.append((style, label))
+    if len(PANELS[title]) > 1:
+        entries = dict(drawn)
+        axes.legend([axes.plot([], [], style, color='black')[0] for style in entries], list(entries.values()),
+                    fontsize=SMALL, frameon=False)
+    axes.set_title(title, fontsize=NORMAL + 1, loc='left')
+    axes.set_xlabel('iteration', fontsize=NORMAL)
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0)
+    axes.tick_params(labelsize=SMALL, labelbottom=True)
+    axes.grid(alpha=0.3)
+
+
+def _colors(runs: Mapping[str, Mapping[str, Curve]]) -> Dict[str, str]:
+    return {run: COLORS[i % len(COLORS)] for i, run in enumerate(runs)}
