@@ -10,6 +10,8 @@ from mmengine.runner import find_latest_checkpoint
 from ..errors import UserError
 from .checks import check_checkpoint, check_datasets
 from .config import load_config
+from .explain import data_explained
+from .images import read_images_with_care
 from .memory import keep_freed_memory
 from .runner import KWRunner
 
@@ -23,10 +25,13 @@ def train(args: Namespace) -> None:
         _scale_lr(cfg)
     if args.resume:
         _resume(cfg, args.resume)
-    check_datasets(cfg, 'train', *(['val'] if cfg.get('val_cfg') else []))
+    splits = ('train', *(['val'] if cfg.get('val_cfg') else []))
+    check_datasets(cfg, *splits)
+    read_images_with_care(cfg, args.skip_bad_images)
     if not torch.cuda.is_available():
         keep_freed_memory()
-    KWRunner.from_cfg(cfg).train()
+    with data_explained(cfg, *splits):
+        KWRunner.from_cfg(cfg).train()
 
 
 def test(args: Namespace) -> None:
@@ -34,6 +39,7 @@ def test(args: Namespace) -> None:
     cfg = _common_config(args)
     check_checkpoint(args.checkpoint)
     check_datasets(cfg, 'test')
+    read_images_with_care(cfg)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.show_dir:
         _show(cfg, args.show_dir)
@@ -41,7 +47,8 @@ def test(args: Namespace) -> None:
     runner.all_weights = True
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-    runner.test()
+    with data_explained(cfg, 'test'):
+        runner.test()
 
 
 def _common_config(args: Namespace) -> Config:

@@ -2,14 +2,18 @@
 from typing import Any, Dict, Optional
 
 import torch
+from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..checkpoints.convert import for_openmmlab
 from ..checkpoints.reading import own_run, read_checkpoint
 from ..errors import CheckpointError
+from .data_checks import check_classes, check_training_data
+from .explain import building
 
 
 class KWRunner(Runner):
@@ -21,6 +25,55 @@ class KWRunner(Runner):
 
     all_weights = False
     _resuming = False
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'KWRunner':
+        """Build a runner.
+
+        Raises:
+            ConfigError: A part that cannot be built; it names the part.
+        """
+        with building('config'):
+            return super().from_cfg(cfg)
+
+    def build_model(self, model: Any) -> nn.Module:
+        with building('model'):
+            return super().build_model(model)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        with building('optim_wrapper', optim_wrapper):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        with building('param_scheduler', scheduler):
+            return super().build_param_scheduler(scheduler)
+
+    def build_evaluator(self, evaluator: Any) -> Any:
+        with building('evaluator', evaluator):
+            return super().build_evaluator(evaluator)
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args, **kwargs) -> DataLoader:
+        with building('dataloader'):
+            return Runner.build_dataloader(dataloader, *args, **kwargs)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        with building('train_cfg', loop):
+            loop = super().build_train_loop(loop)
+        check_training_data(loop.dataloader, self.model)
+        return loop
+
+    def build_val_loop(self, loop: Any) -> Any:
+        with building('val_cfg', loop):
+            loop = super().build_val_loop(loop)
+        check_classes(loop.dataloader.dataset, self.model)
+        return loop
+
+    def build_test_loop(self, loop: Any) -> Any:
+        with building('test_cfg', loop):
+            loop = super().build_test_loop(loop)
+        check_classes(loop.dataloader.dataset, self.model)
+        return loop
 
     def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
         """As mmengine's, which asks for a GPU of every process; here CPU processes (gloo) will do as well."""
