@@ -11,6 +11,7 @@ OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'not enough memory')
 LESS_MEMORY = ('less is needed with a smaller train_dataloader.batch_size, smaller images (scale in the pipelines), --amp '
                'on a GPU, model.backbone.assemble_checkpoint=True (kernels are mixed again in the backward pass) or '
                'model.backbone.with_cp=True (whole blocks are computed again)')
+ONE_VALUE = 'Expected more than 1 value per channel'
 
 
 def command(main: Callable[..., None]) -> Callable[..., None]:
@@ -44,6 +45,9 @@ def what_to_mend(error: Exception) -> str:
     if isinstance(error, (RuntimeError, MemoryError)) and (
             isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY)):
         return f'out of memory ({text[:200]}); {LESS_MEMORY}'
+    if isinstance(error, ValueError) and ONE_VALUE in text:
+        return (f'a batch norm was given one value ({text}); train with 2 or more images per GPU, and without a single one '
+                'in the last batch (drop_last=True)')
     return ''
 
 
@@ -54,9 +58,11 @@ def raised_in_worker(error: Exception) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line; of an assertion without a message, the assertion."""
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    line = ' '.join(str(text).split())
+    """An error's message on one line; of a missing key, that it is missing; of a bare assertion, the assertion."""
+    line = ' '.join(str(error).split())
+    if isinstance(error, KeyError) and error.args:
+        line = ' '.join(str(error.args[0]).split())
+        line = line if ' ' in line else f'there is no {line!r}'
     if line:
         return line
     frames = traceback.extract_tb(error.__traceback__)

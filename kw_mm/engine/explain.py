@@ -2,7 +2,7 @@
 import difflib
 import re
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Iterator, Optional
 
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -44,7 +44,7 @@ def _reason(error: Exception) -> str:
     message = one_line(error)
     unregistered = UNREGISTERED.match(message)
     if not unregistered:
-        return f'{type(error).__name__}, {message}' if len(message.split()) < 2 else message
+        return message
     name = unregistered.group(1)
     close = difflib.get_close_matches(name, MODELS.module_dict, n=3)
     return f'type={name!r} is registered nowhere; ' + (
@@ -54,19 +54,26 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def data_explained(cfg: Config, *splits: str) -> Iterator[None]:
-    """When a run fails, look whether its annotation files are to blame, and say so.
+    """When a run fails, look whether its annotations or images are to blame, and say so.
 
     Raises:
-        UserError: Names the file and what is wrong in it.
+        UserError: Names the file and what is wrong in it, or what no file could be named for.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, UserError) and not isinstance(error, ConfigError):
             raise
-        problem = next(filter(None, (problem_of_split(cfg, split) for split in splits)), None)
-        if problem is None and 'Cannot find valid image after' in str(error):
-            problem = 'no image could be read in a thousand attempts; look at the first that the log says was skipped'
+        problem = next(filter(None, (problem_of_split(cfg, split) for split in splits)), None) or _known(error)
         if problem is None:
             raise
         raise UserError(problem) from error
+
+
+def _known(error: Exception) -> Optional[str]:
+    text = one_line(error)
+    if 'Cannot find valid image after' in text:
+        return 'no image could be read in a thousand attempts; look at the first that the log says was left out'
+    if re.match(r'Target \d+ is out of bounds', text):
+        return f'a label is none of the classes that the head predicts ({text}); set its num_classes, or mend the file'
+    return None
