@@ -19,8 +19,8 @@ MOST_WORKERS = 1024
 class KWLoadImageFromFile(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile`` that names an image it cannot read, and does not accept half of one.
 
-    OpenCV returns a JPEG file that was cut short with its lower part grey. ``tools/train.py`` and ``tools/test.py`` use
-    this class where a config says ``LoadImageFromFile``.
+    Versions of OpenCV return a JPEG file that was cut short with its lower part grey. ``tools/train.py`` and
+    ``tools/test.py`` use this class where a config says ``LoadImageFromFile``.
 
     Args:
         ignore_empty: Whether to leave out an image that cannot be read: the dataset then takes another, and the log

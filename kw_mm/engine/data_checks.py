@@ -64,19 +64,19 @@ def check_batches(loader: DataLoader, model: nn.Module) -> None:
     Raises:
         BatchSizeError: The batch size is 1, or leaves one image for the last batch of every epoch.
     """
-    size = getattr(loader.batch_sampler, 'batch_size', None) or 0
-    images = len(loader.sampler)
+    batches = loader.batch_sampler
+    size, sampler = getattr(batches, 'batch_size', None) or 0, getattr(batches, 'sampler', loader.sampler)
     if not _normalises_over_batch(model) or not size:
         return
     mend = "train with norm_eval=True, or attention_norm='LN', or SyncBN over several GPUs"
     if size == 1:
         raise BatchSizeError('train_dataloader.batch_size=1 is one image per GPU, but the attention branches normalise over '
                              f'the batch (BatchNorm1d); use 2 or more, or {mend}')
-    drops = getattr(loader.batch_sampler, 'drop_last', False)
-    if images % size == 1 and not drops and not isinstance(loader.sampler, InfiniteSampler):
-        where = 'drop_last' if type(loader.batch_sampler).__module__.startswith('torch.') else 'batch_sampler.drop_last'
-        raise BatchSizeError(f'train_dataloader.batch_size={size} leaves one of {images} images for the last batch of every '
-                             'epoch, but the attention branches normalise over the batch (BatchNorm1d); set '
+    drops = getattr(batches, 'drop_last', False)
+    if len(sampler) % size == 1 and not drops and not isinstance(sampler, InfiniteSampler):
+        where = 'drop_last' if type(batches).__module__.startswith('torch.') else 'batch_sampler.drop_last'
+        raise BatchSizeError(f'train_dataloader.batch_size={size} leaves one of {len(sampler)} images for the last batch of '
+                             'every epoch, but the attention branches normalise over the batch (BatchNorm1d); set '
                              f'train_dataloader.{where}=True, use another batch size, or {mend}')
 
 

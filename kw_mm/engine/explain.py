@@ -42,6 +42,8 @@ def _quoted(cfg: Any) -> str:
 
 def _reason(error: Exception) -> str:
     message = one_line(error)
+    if message == 'need at least one array to concatenate':     # mmengine, of a dataset that lists nothing
+        return 'no image is left of it; none has an instance of its classes, or filter_cfg leaves all out'
     unregistered = UNREGISTERED.match(message)
     if not unregistered:
         return message

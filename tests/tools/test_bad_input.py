@@ -1,4 +1,4 @@
-"""What a user can get wrong, through tools/train.py and tools/test.py: one line that names it, exit code 2, no stack trace."""
+"""What a user can get wrong, through tools/train.py and tools/test.py: one line naming it, exit code 2, no stack trace."""
 import json
 import shutil
 
@@ -8,6 +8,7 @@ from command_line import ROOT
 from in_process import run_here
 
 from kw_mm.datasets import write_shapes
+from kw_mm.engine import KWRunner, load_config
 
 ANNOTATIONS = 'annotations/instances_{}2017.json'
 CUT = 600           # bytes that are left of an image cut short
@@ -21,14 +22,11 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
+    """The quickstart's config, one epoch of 3 iterations, without inheritance, whose reading takes longest."""
     path = tmp_path_factory.mktemp('config') / 'small.py'
-    path.write_text(f"""
-_base_ = {str(ROOT / 'configs/demo/mask_rcnn_kw_shapes.py')!r}
-data_root = 'data/shapes/'
-train_dataloader = dict(batch_size=2)
-train_cfg = dict(max_epochs=1)
-default_hooks = dict(checkpoint=dict(save_best=None))
-""")
+    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_kw_shapes.py'), {
+        'train_dataloader.batch_size': 2, 'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.save_best': None})
+    cfg.dump(path)
     return path
 
 
@@ -62,7 +60,6 @@ def command(config, images, tmp_path, capsys, monkeypatch):
 @pytest.fixture(scope='module')
 def checkpoint(config, images, tmp_path_factory):
     """A checkpoint of the config's model after one epoch."""
-    from kw_mm.engine import KWRunner, load_config
     folder = tmp_path_factory.mktemp('checkpoint')
     cfg = load_config(str(config), dict(data_root=str(images), work_dir=str(folder)))
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
@@ -106,6 +103,11 @@ def test_annotations(command, broken, edit, split, words):
     refused(command('train', root=broken(edit, split)), *words)
 
 
+def test_annotations_that_filters_leave_nothing_of(command, broken):
+    options = ['train_dataloader.dataset.filter_cfg.filter_empty_gt=True']
+    refused(command('train', root=broken(forget_boxes), options=options), 'train2017.json', 'no image is left')
+
+
 @pytest.mark.parametrize('options, words', [
     (['train_dataloader.dataset.ann_file=x.json'], ('x.json', 'train_dataloader.dataset.ann_file')),
     (['val_dataloader.dataset.data_prefix.img=pictures/'], ('pictures/', 'val_dataloader')),
@@ -121,7 +123,8 @@ def test_annotations(command, broken, edit, split, words):
     (['custom_hooks.7.duration=3'], ('custom_hooks.7.duration', )),
     (['train_cfg.max_epochs=x'], ('train_cfg', "'x'")),
     (['val_evaluator.metric=map'], ('evaluator', 'map')),
-    (['model.neck.out_channels=10000000'], ('out of memory', 'batch_size', 'assemble_checkpoint', 'with_cp', '--amp')),
+    (['model.roi_head.bbox_head.fc_out_channels=1000000000'],
+     ('out of memory', 'batch_size', 'assemble_checkpoint', 'with_cp', '--amp')),
 ])
 def test_options(command, options, words):
     refused(command('train', options=options), *words)
