@@ -10,8 +10,8 @@ import re
 import shlex
 from typing import Dict, List, NamedTuple
 
-BLOCK = re.compile(r'(?:^<!-- (?P<kind>needs|small|file): (?P<value>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$',
-                   re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r'(?:^<!-- (?P<kind>needs|small|file): (?P<value>[^\n]*?) -->\n)?'
+                   r'^```(?P<language>\w*)\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
 NEEDS = {'gpu', 'coco', 'imagenet', 'install', 'network', 'slurm'}
 
 
@@ -24,7 +24,7 @@ class Block(NamedTuple):
 
 
 class Command(NamedTuple):
-    """One command line: a tool's name or another program, its arguments, and its environment."""
+    """One command: a tool's path or another program, and its arguments."""
     program: str
     args: List[str]
 
@@ -40,7 +40,7 @@ def commands(text: str) -> List[Command]:
     found = []
     for line in re.sub(r'\\\n', ' ', text).splitlines():
         for part in re.split(r'\s&&\s', line):
-            words = [word for word in shlex.split(part, comments=True)]
+            words = shlex.split(part, comments=True)
             while words and re.fullmatch(r'[A-Z_]+=\S*', words[0]):
                 words.pop(0)
             if words:

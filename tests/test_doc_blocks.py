@@ -123,4 +123,12 @@ def test_a_command_that_does_not_exist_is_found(place, help_of):
                  'python tools/train.py configs/mask_rcnn_kw_r50_1x_coco.py --cfg-options model.backbon.depth=18'):
         with pytest.raises(AssertionError):
             check_command(commands(line)[0], place, help_of)
-    check_command(commands('A=1 bash tools/dist_train.sh configs/mask_rcnn_kw_r50_1x_coco.py 8 --amp  # yes')[0], place, help_of)
+    good = commands('A=1 bash tools/dist_train.sh configs/mask_rcnn_kw_r50_1x_coco.py 8 --amp  # yes')
+    check_command(good[0], place, help_of)
+
+
+def test_an_unmarked_block_that_cannot_be_run_is_found(place, help_of, capsys, monkeypatch):
+    for text in ('pip install kw_mm', 'bash tools/dist_train.sh configs/mask_rcnn_kw_r50_1x_coco.py 8'):
+        block, = blocks(f'```bash\n{text}\n```\n')
+        with pytest.raises(AssertionError, match='cannot run'):
+            run_commands(block, place, help_of, capsys=capsys, monkeypatch=monkeypatch)
