@@ -13,6 +13,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch size')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='FILE',
                         help='continue from FILE, or from the newest checkpoint in the work dir')
+    parser.add_argument('--skip-bad-images', action='store_true',
+                        help='train without images that cannot be read; each is named and counted in the log')
     return parse_run_args(parser)
 
 

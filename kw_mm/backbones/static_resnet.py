@@ -23,7 +23,7 @@ class StaticResNet(StaticBackbone, ResNet):
         **kwargs: Everything else :class:`mmpretrain.models.ResNet` takes.
 
     Raises:
-        ValueError: A bad depth or mode; the message names ones that work.
+        ValueError: A bad depth, mode, stage or number of frozen stages; the message names ones that work.
     """
 
     def __init__(self, depth: int, *, drop_path_rate: float = 0.0, drop_path_mode: str = 'constant',
@@ -32,6 +32,12 @@ class StaticResNet(StaticBackbone, ResNet):
             raise ValueError(f'depth={depth!r} is not a ResNet; choose one of {", ".join(map(str, self.arch_settings))}')
         if drop_path_mode not in DROP_PATH_MODES:
             raise ValueError(f"drop_path_mode={drop_path_mode!r} is unknown; choose 'constant' or 'linear'")
+        frozen, stages = kwargs.get('frozen_stages', -1), kwargs.get('num_stages', 4)
+        if not isinstance(frozen, int) or not -1 <= frozen <= stages:
+            raise ValueError(f'frozen_stages={frozen!r} is no number of stages from -1 (nothing) and 0 (stem) to {stages}')
+        outputs = kwargs.get('out_indices', (stages - 1, ))
+        if not set(outputs) <= set(range(stages)):
+            raise ValueError(f'out_indices={tuple(outputs)} are not all stages, which are 0 to {stages - 1}')
         super().__init__(depth, drop_path_rate=float(drop_path_rate), zero_init_residual=zero_init_residual, **kwargs)
         if drop_path_mode == 'constant' and drop_path_rate:
             for stage in self.stages():

@@ -1,8 +1,11 @@
 """What attention branches have in common: width, normalisation and first values."""
+from numbers import Real
 from typing import Callable, Union
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..errors import BatchSizeError
 
 Norm = Union[str, Callable[[int], nn.Module]]
 NORMS = {'BN1d': nn.BatchNorm1d, 'SyncBN': nn.SyncBatchNorm, 'LN': nn.LayerNorm, 'none': nn.Identity}
@@ -10,7 +13,13 @@ MIN_HIDDEN = 16
 
 
 def hidden_units(in_channels: int, reduction: float, least: int = MIN_HIDDEN) -> int:
-    """Width of the branch: a share ``reduction`` of the input channels, at least ``least``."""
+    """Width of the branch: a share ``reduction`` of the input channels, at least ``least``.
+
+    Raises:
+        ValueError: A share that is not a finite positive number.
+    """
+    if isinstance(reduction, bool) or not isinstance(reduction, Real) or not 0 < reduction < float('inf'):
+        raise ValueError(f'reduction={reduction!r} is not a positive number; the published models have 1/16')
     return max(int(in_channels * reduction), least)
 
 
@@ -28,10 +37,10 @@ def build_norm(norm: Norm, channels: int) -> nn.Module:
 
 
 def check_batch(norm: nn.Module, hidden: Tensor, method: str) -> None:
-    """Raises ValueError for one vector in training with a batch norm, which has no statistics then."""
+    """Raises BatchSizeError for one vector in training with a batch norm, which has no statistics then."""
     one_value_per_channel = len(hidden) == 1 and isinstance(norm, _BatchNorm) and norm.training
     if one_value_per_channel and not isinstance(norm, nn.SyncBatchNorm):
-        raise ValueError(
+        raise BatchSizeError(
             f'{method} attention normalises over the batch (BatchNorm1d), which one image per GPU cannot '
             "train: use 2 or more images per GPU, norm_eval=True, attention_norm='LN', or SyncBN over several "
             "GPUs (attention_norm='SyncBN')")

@@ -12,6 +12,9 @@ def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
                         help='changes to the config, e.g. data_root=/datasets/coco/ train_dataloader.batch_size=4')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
+    try:
+        args = parser.parse_args()
+    except ValueError:                          # mmengine's DictAction raises it of an option without "="
+        parser.error('--cfg-options takes KEY=VALUE, e.g. train_dataloader.batch_size=4')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

@@ -6,6 +6,10 @@ from mmengine.config import Config, ConfigDict
 
 from ..config_files import config
 from ..errors import UserError
+from .errors import one_line
+
+UNREADABLE = (SyntaxError, FileNotFoundError, ImportError, LookupError, TypeError, ValueError, NameError, AttributeError,
+              AssertionError)
 
 
 def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
@@ -15,7 +19,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
     path themselves win.
 
     Raises:
-        UserError: No such file, or one that mmengine cannot read.
+        UserError: No such file, one that mmengine cannot read, or an option that does not fit it.
     """
     if not os.path.isfile(path):
         try:
@@ -24,12 +28,15 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
             raise UserError(f'config {path!r} does not exist, and {error}') from error
     try:
         cfg = Config.fromfile(path)
-    except (SyntaxError, FileNotFoundError, ImportError, KeyError, TypeError) as error:
-        raise UserError(f'config {path!r} cannot be read: {error}') from error
+    except UNREADABLE as error:
+        raise UserError(f'config {path!r} cannot be read: {one_line(error)}') from error
     options = dict(options or {})
     if 'data_root' in options:
         redirect_data_root(cfg, options['data_root'])
-    cfg.merge_from_dict(options)
+    try:
+        cfg.merge_from_dict(options)
+    except (LookupError, TypeError, ValueError, AssertionError) as error:
+        raise UserError(f'--cfg-options {", ".join(options)} do not fit {path!r}: {one_line(error)}') from error
     return cfg
 
 

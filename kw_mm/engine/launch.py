@@ -12,6 +12,8 @@ from ..errors import UserError
 from ..evaluation.results_file import ResultsFile
 from .checks import check_checkpoint, check_datasets
 from .config import coco_annotations, load_config
+from .explain import data_explained
+from .images import read_images_with_care
 from .memory import keep_freed_memory
 from .runner import KWRunner
 
@@ -25,10 +27,13 @@ def train(args: Namespace) -> None:
         _scale_lr(cfg)
     if args.resume:
         _resume(cfg, args.resume)
-    check_datasets(cfg, 'train', *(['val'] if cfg.get('val_cfg') else []))
+    splits = ('train', *(['val'] if cfg.get('val_cfg') else []))
+    check_datasets(cfg, *splits)
+    read_images_with_care(cfg, args.skip_bad_images)
     if not torch.cuda.is_available():
         keep_freed_memory()
-    KWRunner.from_cfg(cfg).train()
+    with data_explained(cfg, *splits):
+        KWRunner.from_cfg(cfg).train()
 
 
 def test(args: Namespace) -> None:
@@ -36,6 +41,7 @@ def test(args: Namespace) -> None:
     cfg = _common_config(args)
     check_checkpoint(args.checkpoint)
     check_datasets(cfg, 'test')
+    read_images_with_care(cfg)
     cfg.load_from, cfg.resume = args.checkpoint, False
     detections = _show(cfg, args.show_dir) if args.show_dir else None
     runner = KWRunner.from_cfg(cfg)
@@ -45,7 +51,8 @@ def test(args: Namespace) -> None:
     if detections:
         classes = runner.test_loop.dataloader.dataset.metainfo['classes']
         runner.test_evaluator.metrics.append(ResultsFile(detections, classes, coco_annotations(cfg)))
-    runner.test()
+    with data_explained(cfg, 'test'):
+        runner.test()
 
 
 def _common_config(args: Namespace) -> Config:

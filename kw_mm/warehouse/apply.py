@@ -11,7 +11,7 @@ from .attention import KernelAttention, Norm, ReducedKernelAttention
 from .budget import Budget, num_cells
 from .initialization import STARTS, Start, kaiming_cells_, kaiming_kernel
 from .layers import KWConv2d, KWLayer, KWLinear
-from .options import check_choice
+from .options import check_choice, check_flag
 from .partition import CellShape, CellSize, KernelShape, Partition, common_cell
 from .sharing import SHARING_RANGES, Plan, WarehousePlan, of_equal_kernels, read_plan
 from .warehouse import Warehouse, Warehouses
@@ -78,9 +78,11 @@ def apply_kernel_warehouse(module: nn.Module,
     for option, value, choices in (('init', init, INITS), ('start', start, STARTS),
                                    ('sharing_range', sharing_range, SHARING_RANGES)):
         check_choice(option, value, choices)
+    for option, value in (('zero_cell', zero_cell), ('partition', partition), ('assemble_checkpoint', assemble_checkpoint)):
+        check_flag(option, value)
     if hasattr(module, 'warehouses'):
         raise ValueError(f'{type(module).__name__} has an attribute `warehouses` already')
-    default = WarehousePlan(budget=budget, cell_ratio=tuple(cell_ratio))
+    default = WarehousePlan(budget=budget, cell_ratio=cell_ratio)
     attention = dict(reduction=reduction, norm=attention_norm, function=attention_function, zero_cell=zero_cell)
     complete = SHARING_RANGES[sharing_range](read_plan(plan, default))
     plain = {layer: find_layer(module, layer) for warehouse in complete.values() for layer in warehouse.layers}
@@ -145,7 +147,19 @@ def _build_warehouse(name: str, plan: WarehousePlan, shapes: Dict[str, KernelSha
 
 
 def _cell(kernels: Sequence[KernelShape], plan: WarehousePlan, partition: bool) -> Tuple[CellShape, CellSize]:
-    return (common_cell(kernels, plan.cell_ratio), (1, 1)) if partition else (kernels[0][:2], kernels[0][2:])
+    if not partition:
+        return kernels[0][:2], kernels[0][2:]
+    _check_common_channels(kernels)
+    return common_cell(kernels, plan.cell_ratio), (1, 1)
+
+
+def _check_common_channels(kernels: Sequence[KernelShape]) -> None:
+    """Raises ValueError where channels share no divisor: cells would be single channels, and attention immense."""
+    for side, channels in zip(('output', 'input'), zip(*kernels)):
+        if math.gcd(*channels) == 1 and max(channels) > 1:
+            raise ValueError(f'its layers share no cell: no number above 1 divides all their {side} channels '
+                             f'({", ".join(map(str, sorted(set(channels))))}); put layers in one warehouse whose channels '
+                             'have a large common divisor')
 
 
 def _build_attention(plain: nn.Module, start: Start, cells: int, basis_ratio: float, options: dict) -> KernelAttention:

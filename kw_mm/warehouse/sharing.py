@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
 from .budget import Budget, as_budget
+from .options import check_pair
 
 Plan = Mapping[str, Union[Sequence[str], Mapping[str, Any]]]
 
@@ -34,7 +35,9 @@ class WarehousePlan:
     cell_ratio: Tuple[float, float] = (1, 1)
 
     def __post_init__(self):
+        check_pair('cell_ratio', self.cell_ratio)
         object.__setattr__(self, 'budget', as_budget(self.budget))
+        object.__setattr__(self, 'cell_ratio', tuple(self.cell_ratio))
 
 
 def read_plan(plan: Plan, default: WarehousePlan) -> Dict[str, WarehousePlan]:

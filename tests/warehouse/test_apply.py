@@ -107,13 +107,27 @@ def test_plain_init_makes_start_cells_a_plain_network():
     ({'a': ['0']}, dict(budget=0.3), 'budget=0.3'),
     ({'a': ['0']}, dict(init='zeros'), "init='zeros'"),
     ({'a': ['0']}, dict(cell_ratio=(1 / 3, 1)), "warehouse 'a': cell_ratio"),
+    ({'a': ['0']}, dict(cell_ratio=2), r'cell_ratio=2 .*\(0.5, 0.5\)'),
+    ({'a': dict(layers=['0'], cell_ratio=(1, ))}, {}, r'cell_ratio=\(1,\)'),
     ({'a': ['0']}, dict(nonlocal_basis_ratio=0), 'nonlocal_basis_ratio=0'),
+    ({'a': ['0']}, dict(reduction='x'), "reduction='x'.*1/16"),
+    ({'a': ['0']}, dict(reduction=True), 'reduction=True'),
+    ({'a': ['0']}, dict(partition='no'), "partition='no' is neither True nor False"),
+    ({'a': ['0']}, dict(assemble_checkpoint=1), 'assemble_checkpoint=1'),
 ])
 def test_bad_input_is_refused_with_its_name_and_the_network_left_alone(plan, options, message):
     net = plain()
     with pytest.raises(ValueError, match=message):
         apply_kernel_warehouse(net, plan, **options)
     assert not kw_layers(net) and not hasattr(net, 'warehouses')
+
+
+@pytest.mark.parametrize('first, second, side', [((16, 32), (16, 27), 'output'), ((32, 16), (27, 16), 'input')])
+def test_layers_that_share_no_cell_are_refused(first, second, side):
+    net = nn.Sequential(nn.Conv2d(*first, 3), nn.Conv2d(*second, 1))
+    with pytest.raises(ValueError, match=f"warehouse 'a': .*share no cell: .* {side} channels .27, 32."):
+        apply_kernel_warehouse(net, {'a': ['0', '1']})
+    apply_kernel_warehouse(net, {'a': ['0'], 'b': ['1']})
 
 
 @pytest.mark.parametrize('plan', [['0'], {'a': '0'}, {'a': 3}])
