@@ -9,6 +9,7 @@ from kw_mm.errors import UserError
 from kw_mm.export import BackbonePart, compare, make_static, runner, write
 
 MAKES_PROGRAMS = pytest.mark.skipif(not hasattr(torch.compiler, 'is_exporting'), reason='needs torch 2.7')
+FEW = ('resnet18', 'mobilenet', 'convnext', 'odconv', 'ablations')
 EXAMPLE, SIZES = (2, 3, 64, 96), [(64, 96), (97, 71)]
 
 
@@ -36,7 +37,8 @@ def groups(graph):
     return [a.i for node in graph.node if node.op_type == 'Conv' for a in node.attribute if a.name == 'group']
 
 
-@pytest.mark.parametrize('name', [*FAMILIES, *OTHERS])
+@pytest.mark.parametrize('name', [
+    name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in (*FAMILIES, *OTHERS)])
 def test_torchscript(name, tmp_path):
     check(build({**FAMILIES, **OTHERS}[name]), tmp_path / 'x.pt', 'torchscript')
 
