@@ -45,7 +45,8 @@ def test_onnx_is_the_default(tool, checkpoint, tmp_path):
 
 
 def test_errors_are_one_line(tool, checkpoint, tmp_path):
-    done = tool('export', CONFIG, checkpoint, '--to', 'torchscript', '--tolerance', 0, '--output', 'x', cwd=tmp_path, ok=False)
+    done = tool('export', CONFIG, checkpoint, '--to', 'torchscript', '--tolerance', 0, '--output', 'x', cwd=tmp_path,
+                ok=False)
     error = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert done.returncode == 2 and len(error) == 1 and 'Traceback' not in done.stderr
     assert 'more than tolerance=0; it was not kept' in error[0]
