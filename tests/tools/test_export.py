@@ -35,6 +35,7 @@ def test_a_detector_is_written_and_compared(tool, checkpoint, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(torch.compiler, 'is_exporting'), reason='needs torch 2.7')
+@pytest.mark.slow
 def test_onnx_is_the_default(tool, checkpoint, tmp_path):
     pytest.importorskip('onnxruntime')
     done = tool('export', CONFIG, checkpoint, '--output', tmp_path / 'x.onnx', '--opset', 18)
