@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
+from ..warehouse.warehouse import list_cells
 from .looks import identify, layout_of, looks_like
 from .names import rename, reverse
 from .published import as_published
@@ -158,7 +159,7 @@ def _static(module: nn.Module) -> Dict[str, Tensor]:
 @torch.no_grad()
 def start_kernel(layer: KWLayer) -> Tensor:
     """The plain kernel that a layer has at temperature 1, zero where it starts from the zero cell."""
-    cells, beta = layer.warehouse.listed, layer.attention.beta
+    cells, beta = list_cells(layer.cells, layer.warehouse.cell_size), layer.attention.beta
     mixtures = beta[:, :len(cells)].to(cells) @ cells.flatten(1)
     return layer.partition.to_kernel(mixtures.reshape(len(beta), *cells.shape[1:]))
 

@@ -38,7 +38,7 @@ def build_norm(norm: Norm, channels: int) -> nn.Module:
 
 def check_batch(norm: nn.Module, hidden: Tensor, method: str) -> None:
     """Raises BatchSizeError for one vector in training with a batch norm, which has no statistics then."""
-    one_value_per_channel = len(hidden) == 1 and isinstance(norm, _BatchNorm) and norm.training
+    one_value_per_channel = isinstance(norm, _BatchNorm) and norm.training and len(hidden) == 1
     if one_value_per_channel and not isinstance(norm, nn.SyncBatchNorm):
         raise BatchSizeError(
             f'{method} attention normalises over the batch (BatchNorm1d), which one image per GPU cannot '

@@ -114,6 +114,6 @@ class CondLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in) -> (B, C_out). Mixing K outputs costs no more than mixing K matrices."""
-        outputs = F.linear(x, self.weight.flatten(0, 1)).view(len(x), *self.weight.shape[:2])     # (B, K, C_out)
+        outputs = F.linear(x, self.weight.flatten(0, 1)).view(-1, *self.weight.shape[:2])         # (B, K, C_out)
         mixed = torch.bmm(self.attention(x)[:, None].to(outputs.dtype), outputs)[:, 0]
         return mixed if self.bias is None else mixed + self.bias.to(mixed.dtype)

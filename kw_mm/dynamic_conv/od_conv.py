@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .base import MixedConv2d, SoftmaxTemperature
 from .branch import Norm, build_norm, check_batch, hidden_units, init_linear
 from .pooling import pool_and_pass
+from .tracing import is_exported
 
 
 class Attentions(NamedTuple):
@@ -139,8 +140,11 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
 
     @staticmethod
     def scales_kernels(kernel: int, features: int) -> bool:
-        """Whether an attention multiplies kernels rather than features, given how many values each has."""
-        return kernel < features
+        """Whether an attention multiplies kernels rather than features, given how many values each has.
+
+        In exported files, which must not depend on the size of the image, always.
+        """
+        return is_exported() or kernel < features
 
     def _kernels(self, attention: Attentions, scale_inputs: bool) -> Tensor:
         """One kernel per image, without the filter attention and, unless ``scale_inputs``, the channel attention."""

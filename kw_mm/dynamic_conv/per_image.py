@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.utils import _pair
 
+from .export import exported_conv2d
 from .patches import Patches, output_size
 from .reference import Size, grouped_conv2d, on_reference_path
+from .tracing import is_exported
 
 MAPPED_BYTES = 32 * 2**20       # allocations above this are mapped, and their pages zeroed, anew each time (glibc)
 
@@ -39,6 +41,8 @@ def conv2d_per_image(x: Tensor,
     """
     if on_reference_path():
         return grouped_conv2d(x, kernels, bias, stride, padding, dilation, groups)
+    if is_exported():
+        return exported_conv2d(x, kernels, bias, stride, padding, dilation, groups)
     size, stride, dilation = tuple(kernels.shape[-2:]), _pair(stride), _pair(dilation)
     pads = _symmetric(padding, size, dilation)
     if groups == 1 and size == (1, 1) and pads == (0, 0):
@@ -124,6 +128,6 @@ def linear_per_image(x: Tensor, weights: Tensor, bias: Optional[Tensor] = None) 
     Returns:
         Tensor: Shape (B, ..., C_out).
     """
-    tokens = x.reshape(len(x), -1, x.shape[-1])                      # (B, T, C_in)
+    tokens = x.reshape(x.shape[0], -1, x.shape[-1])                   # (B, T, C_in)
     out = torch.bmm(tokens, weights.transpose(1, 2)).reshape(*x.shape[:-1], weights.shape[1])
     return out if bias is None else out + bias.to(out.dtype)

@@ -95,7 +95,7 @@ class ReducedKernelAttention(KernelAttention):
         self.basis_bias = nn.Parameter(torch.zeros(m * columns))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        parts = self.fc2(hidden).reshape(len(hidden), len(self.beta), -1)          # (B, m, local + basis + 1)
+        parts = self.fc2(hidden).reshape(hidden.shape[0], len(self.beta), -1)      # (B, m, local + basis + 1)
         local, basis, zero = parts.split(self.parts, dim=-1)
         others = self.fc3(basis)                                                   # (B, m, n - local)
         before, after = others[..., :self.first_cell], others[..., self.first_cell:]

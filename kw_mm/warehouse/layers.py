@@ -79,8 +79,8 @@ class KWLayer(nn.Module):
         """
         if on_reference_path():
             return self._reference_kernels(alpha)
-        mixtures = mix_cells(alpha, self.cells, self.warehouse.gradients, transient)       # (cell_out, B m, cell_in)
-        return self.partition.assemble(mixtures, len(alpha))
+        mixtures = mix_cells(alpha, self.cells, self.warehouse.gradients, transient)     # (cell_out, B m, cell_in)
+        return self.partition.assemble(mixtures)
 
     def _use_kernels(self, alpha: Tensor, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
         kernels = self.assemble(alpha, transient=True)
@@ -169,5 +169,5 @@ class KWLinear(KWLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., C_in) -> (B, ..., C_out); the attention sees the mean over the dimensions between."""
-        alpha = self.weigh(x.reshape(len(x), -1, x.shape[-1]).mean(dim=1))
+        alpha = self.weigh(x.reshape(x.shape[0], -1, x.shape[-1]).mean(dim=1))
         return self._use_kernels(alpha, x, lambda weights: linear_per_image(x, weights.flatten(2), self.bias))

@@ -115,9 +115,12 @@ def product(rows: Tensor, cells: Tensor, transient: bool = False) -> Tensor:
     """sum_j rows[r, j] cells[:, j], shape (cell_out, B m, cell_in), from (B m, n) and (cell_out, n, cell_in)."""
     if cells.shape[-1] == 1:                                # depthwise: a single product
         return torch.mm(cells[..., 0], rows.t()).unsqueeze(-1)
-    shape = len(cells), len(rows), cells.shape[-1]
-    out = scratch(shape, cells.dtype) if transient and worth_scratch(shape, cells) else None
-    return torch.bmm(rows.expand(len(cells), -1, -1), cells, out=out)
+    rows = rows.expand(len(cells), -1, -1)
+    if transient:
+        shape = *rows.shape[:2], cells.shape[-1]
+        if worth_scratch(shape, cells):
+            return torch.bmm(rows, cells, out=scratch(shape, cells.dtype))
+    return torch.bmm(rows, cells)
 
 
 def mix_cells(alpha: Tensor, cells: Tensor, gradients: CellGradients, transient: bool = False) -> Tensor:

@@ -107,12 +107,11 @@ class Partition:
         blocks = mixtures.reshape(-1, *self.rows_and_columns, *self.grid[1:], *self.cell_shape, *self.cell_size)
         return blocks.permute(0, 3, 5, 4, 6, 1, 7, 2, 8).reshape(*batch, *self.kernel_shape)
 
-    def assemble(self, mixtures: Tensor, batch: int) -> Tensor:
+    def assemble(self, mixtures: Tensor) -> Tensor:
         """Put the mixtures of every image's kernel in order, as they come from the warehouse.
 
         Args:
             mixtures (Tensor): Shape (cell_out, B m, cell_in cell_h cell_w).
-            batch: B.
 
         Returns:
             Tensor: Shape (B, C_out, C_in / groups, kh, kw). Of 1x1 cells the input channels are fastest in memory:
@@ -123,8 +122,8 @@ class Partition:
         (cell_out, cell_in), cell_size = self.cell_shape, self.cell_size
         grid = (*self.rows_and_columns, *self.grid[1:])
         if cell_size != (1, 1):
-            blocks = mixtures.reshape(cell_out, batch, *grid, cell_in, *cell_size)
-            return blocks.permute(1, 4, 0, 5, 6, 2, 7, 3, 8).reshape(batch, *self.kernel_shape)
-        blocks = mixtures.reshape(cell_out, batch, *grid, cell_in)
+            blocks = mixtures.reshape(cell_out, -1, *grid, cell_in, *cell_size)
+            return blocks.permute(1, 4, 0, 5, 6, 2, 7, 3, 8).reshape(-1, *self.kernel_shape)
+        blocks = mixtures.reshape(cell_out, -1, *grid, cell_in)
         rows = blocks.permute(1, 4, 0, 2, 3, 5, 6)                     # (B, out block, cell_out, y, x, in block, cell_in)
-        return rows.reshape(batch, out_channels, height, width, in_channels).permute(0, 1, 4, 2, 3)
+        return rows.reshape(-1, out_channels, height, width, in_channels).permute(0, 1, 4, 2, 3)

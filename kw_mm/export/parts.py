@@ -1,0 +1,77 @@
+"""The parts of a network that a file can hold: preprocessed images in, tensors out."""
+from typing import Any, Iterator, List, Tuple
+
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+HEAD_OUTPUTS = ('cls_score', 'bbox_pred', 'centerness')
+IMAGES = 'images, float32 (batch, 3, height, width), preprocessed'
+
+
+class BackbonePart(nn.Module):
+    """Images (B, 3, H, W) -> the backbone's feature maps.
+
+    Args:
+        model: A detector, segmentor or classifier with a backbone, or a backbone.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.backbone = getattr(model, 'backbone', model)
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+        return tuple(_tensors(self.backbone(images)))
+
+    def names(self, outputs: Tuple[Tensor, ...]) -> List[str]:
+        """One name for each output."""
+        return [f'feature{i}' for i in range(len(outputs))]
+
+
+class DetectorPart(nn.Module):
+    """Images (B, 3, H, W) -> the raw maps of a detector's dense head, before anchors and NMS.
+
+    Of a two-stage detector these are the pyramid's features and the maps of the RPN: proposals, RoIAlign and what comes
+    after are ragged from image to image and stay outside.
+
+    Args:
+        model: A detector.
+
+    Raises:
+        UserError: A model without a dense head that can run on features alone.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.two_stages = isinstance(model, TwoStageDetector)
+        if not (isinstance(model, SingleStageDetector) or self.two_stages and model.with_rpn):
+            raise UserError(f'a {type(model).__name__} has no dense head whose raw maps a file could hold; single-stage '
+                            'detectors and those with an RPN have, and --part backbone always works')
+        self.backbone = model.backbone
+        self.neck = model.neck if model.with_neck else nn.Identity()
+        self.head = model.rpn_head if self.two_stages else model.bbox_head
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+        features = self.neck(self.backbone(images))
+        maps = tuple(_tensors(self.head(features)))
+        return (*features, *maps) if self.two_stages else maps
+
+    def names(self, outputs: Tuple[Tensor, ...]) -> List[str]:
+        """One name for each output: feature0 ..., cls_score0 ..., bbox_pred0 ..."""
+        levels = self.head.prior_generator.num_levels if hasattr(self.head, 'prior_generator') else 1
+        features = levels if self.two_stages else 0
+        kinds = (len(outputs) - features) // levels
+        heads = HEAD_OUTPUTS if 2 <= kinds <= 3 else [f'output{i}_' for i in range(kinds)]
+        prefix = 'rpn_' if self.two_stages else ''
+        names = [f'feature{i}' for i in range(features)]
+        return names + [f'{prefix}{head}{level}' for head in heads[:kinds] for level in range(levels)]
+
+
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    """All tensors of nested tuples and lists, in order."""
+    if isinstance(outputs, Tensor):
+        yield outputs
+    else:
+        for output in outputs:
+            yield from _tensors(output)
