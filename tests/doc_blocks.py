@@ -1,6 +1,7 @@
 """The fenced blocks of a Markdown page, and the comments before them that say how they are tested.
 
     <!-- needs: gpu coco -->                a bash block that is checked (scripts, configs, options) and not run
+    <!-- tested: tests/... -->              the same; the test file named runs the block's tools
     <!-- small: train --cfg-options ... --> a bash block that is run, with more options for the tools named
     <!-- file: NAME.py -->                  a Python block that is a file; a config is built
 
@@ -10,7 +11,7 @@ import re
 import shlex
 from typing import Dict, List, NamedTuple
 
-BLOCK = re.compile(r'(?:^<!-- (?P<kind>needs|small|file): (?P<value>[^\n]*?) -->\n)?'
+BLOCK = re.compile(r'(?:^<!-- (?P<kind>needs|tested|small|file): (?P<value>[^\n]*?) -->\n)?'
                    r'^```(?P<language>\w*)\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
 NEEDS = {'gpu', 'coco', 'imagenet', 'install', 'network', 'slurm'}
 

@@ -100,6 +100,11 @@ def test_a_page(name, place, help_of, capsys, monkeypatch):
             assert block.language == 'bash' and set(block.value.split()) <= NEEDS, block
             for command in commands(block.text):
                 check_command(command, place, help_of)
+        elif block.kind == 'tested':
+            test = (ROOT / block.value).read_text()
+            for command in commands(block.text):
+                check_command(command, place, help_of)
+                assert command.program[len('tools/'):-len('.py')] in test, (command, block.value)
         elif block.kind == 'file':
             (place / block.value).write_text(block.text)
             build(place / block.value)
