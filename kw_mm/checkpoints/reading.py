@@ -53,13 +53,14 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> Any:
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, error)) from error
+        raise CheckpointError(refusal(path, error)) from error
     except Exception as error:              # a damaged file can bring torch's reader to raise anything
         raise CheckpointError(f'checkpoint {path!r} is damaged or not a checkpoint ({_first_line(error)}); '
                               'fetch or save it again') from error
 
 
-def _refusal(path: str, error: Exception) -> str:
+def refusal(path: str, error: Exception) -> str:
+    """Why a file is not read, and what to do."""
     if 'Unsupported' not in str(error) and 'GLOBAL' not in str(error) and 'WeightsUnpickler' not in str(error):
         return f'checkpoint {path!r} is damaged or not a checkpoint ({_first_line(error)}); fetch or save it again'
     return (f'checkpoint {path!r} holds objects that kw_mm does not execute ({_first_line(error)}). If you trust its '
@@ -88,7 +89,8 @@ def weights_only() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(_environment({REFUSE: '1', EXECUTE: None}))
         if _stand_ins_can_be_named():
-            stack.enter_context(torch.serialization.safe_globals(_allowed()))
+            known = torch.serialization.get_safe_globals()             # of an outer context, which would lose them
+            stack.enter_context(torch.serialization.safe_globals([entry for entry in _allowed() if entry not in known]))
         yield
 
 

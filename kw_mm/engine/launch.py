@@ -5,15 +5,17 @@ from argparse import Namespace
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
-from mmengine.runner import find_latest_checkpoint
 
+from ..checkpoints.reading import weights_only
 from ..errors import UserError
 from .checks import check_checkpoint, check_datasets
 from .config import load_config
 from .memory import keep_freed_memory
+from .resuming import checkpoints_of
 from .runner import KWRunner
 
 
+@weights_only()                 # also what stock modules load by their own init_cfg
 def train(args: Namespace) -> None:
     """Train as ``tools/train.py`` was told."""
     cfg = _common_config(args)
@@ -29,6 +31,7 @@ def train(args: Namespace) -> None:
     KWRunner.from_cfg(cfg).train()
 
 
+@weights_only()
 def test(args: Namespace) -> None:
     """Evaluate as ``tools/test.py`` was told."""
     cfg = _common_config(args)
@@ -73,7 +76,7 @@ def _resume(cfg: Config, source: str) -> None:
     if source != 'auto':
         check_checkpoint(source)
         cfg.load_from = source
-    elif find_latest_checkpoint(cfg.work_dir):
+    elif checkpoints_of(cfg.work_dir):
         cfg.load_from = None
     else:
         raise UserError(f'--resume found no checkpoint in {cfg.work_dir!r}; '

@@ -8,12 +8,14 @@ from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from ..checkpoints.convert import for_openmmlab
-from ..checkpoints.reading import own_run, read_checkpoint
+from ..checkpoints.reading import read_checkpoint
 from ..errors import CheckpointError
+from .disk import full_disk_explained
+from .resuming import newest_intact, reading_to_resume
 
 
 class KWRunner(Runner):
-    """Resumes files of the user's own run in full; from any other file it reads weights and plain data alone.
+    """Resumes files of the run's own work dir in full; from any other file it reads weights and plain data alone.
 
     Attributes:
         all_weights (bool): Whether a checkpoint must cover the whole model, as it must to be evaluated.
@@ -28,6 +30,21 @@ class KWRunner(Runner):
             unused = self.cfg.get('find_unused_parameters', False)
             return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def train(self) -> nn.Module:
+        """As mmengine's.
+
+        Raises:
+            UserError: The disk is full.
+        """
+        with full_disk_explained():
+            return super().train()
+
+    def load_or_resume(self) -> None:
+        """As mmengine's, but a damaged newest checkpoint is passed over for the one before it."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = newest_intact(self.work_dir, self.logger)
+        super().load_or_resume()
 
     def resume(self, *args, **kwargs) -> None:
         """Resume from a checkpoint of this run."""
@@ -44,7 +61,7 @@ class KWRunner(Runner):
             CheckpointError: A file that cannot be read safely or holds other weights.
         """
         if self._resuming:
-            with own_run():
+            with reading_to_resume(filename, self.work_dir):
                 return super().load_checkpoint(filename, map_location, *args, **kwargs)
         checkpoint = for_openmmlab(read_checkpoint(filename, map_location))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
