@@ -71,7 +71,8 @@ def content(folder):
 
 
 @pytest.mark.parametrize('options', [
-    dict(interval=1), dict(interval=2), dict(interval=1, max_keep_ckpts=2), dict(interval=1, max_keep_ckpts=1, save_best='top1'),
+    dict(interval=1), dict(interval=2), dict(interval=1, max_keep_ckpts=2),
+    dict(interval=1, max_keep_ckpts=1, save_best='top1'),
     dict(interval=1, max_keep_ckpts=2, save_best=['top1', 'other'], rule=['greater', 'less']),
     dict(interval=1, save_best='auto', save_optimizer=False), dict(interval=-1, save_last=True),
     dict(interval=2, by_epoch=False, max_keep_ckpts=3, filename_tmpl='at_{}.pth', save_begin=3),
@@ -123,8 +124,8 @@ def steps_of(monkeypatch, folder, die_at=None):
 def test_older_files_go_last(tmp_path, monkeypatch):
     seen = steps_of(monkeypatch, tmp_path)
     runner(tmp_path, interval=1, max_keep_ckpts=1, epochs=2).train()
-    assert seen[-3:] == [['epoch_1.pth', 'epoch_2.pth', 'last_checkpoint'], ['epoch_1.pth', 'epoch_2.pth', 'last_checkpoint'],
-                         ['epoch_2.pth', 'last_checkpoint']]
+    both = ['epoch_1.pth', 'epoch_2.pth', 'last_checkpoint']
+    assert seen[-3:] == [both, both, ['epoch_2.pth', 'last_checkpoint']]
 
 
 @pytest.mark.parametrize('die_at', range(14))
@@ -152,7 +153,7 @@ def test_death_at_any_step_leaves_a_whole_checkpoint_and_resuming_tidies_up(tmp_
 
 @pytest.mark.parametrize('error, words', [
     (OSError(errno.ENOSPC, 'No space left on device'), 'No space left'),
-    (RuntimeError('[enforce fail at inline_container.cc:603] . PytorchStreamWriter failed writing file data/1'), 'failed writing'),
+    (RuntimeError('[enforce fail at inline_container] PytorchStreamWriter failed writing file data/1'), 'failed writing'),
 ])
 def test_a_write_that_fails_is_one_sentence_and_older_files_are_intact(tmp_path, monkeypatch, error, words):
     put = 'mmengine.fileio.LocalBackend.put'
