@@ -1,11 +1,11 @@
 """Kill real training runs and resume them until they finish: python tests/killing.py --kills 20.
 
-One process imports everything; each attempt is a fork of it that runs tools/train.py, so that 20 attempts cost 20 starts
-of a run, not of an interpreter. Moments of death, all by the kernel:
+Each attempt is a fork of this process that runs tools/train.py. Moments of death, all by the kernel:
 
 - ``time``: SIGKILL to the whole process group, workers included, at a random moment of the run's whole length;
 - ``write``: in the middle of writing a checkpoint, at a random byte (a limit on file sizes whose signal is not handled);
-- ``sync``: SIGKILL at a flush to the disk, that is between two steps of replacing a checkpoint or ``last_checkpoint``.
+- ``sync``: SIGKILL at a flush to the disk, that is between two steps of replacing a checkpoint or ``last_checkpoint``;
+- ``damage``: SIGKILL after two checkpoints, of which the newer is then cut short, as by a disk that lied about a flush.
 
 After each death all checkpoints that have their names must be whole. Every logged step of every attempt, those that are
 repeated included, must equal the same step of a run that nothing happened to.
@@ -16,16 +16,15 @@ import json
 import os
 import random
 import resource
-import runpy
 import signal
-import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from pathlib import Path
+from typing import Iterator
 
-ROOT = Path(__file__).resolve().parents[1]
+from forked_tools import ROOT, import_everything, start, wait
+
 CONFIG = """
 _base_ = {base!r}
 data_root = {data!r}
@@ -45,7 +44,7 @@ randomness = dict(seed=0)
 """
 STEPS = 12                                          # 4 epochs of 12 images, 4 at a time
 COMPARED = ('loss', 'loss_cls', 'loss_bbox', 'loss_mask', 'loss_rpn_cls', 'loss_rpn_bbox', 'lr', 'temperature', 'grad_norm')
-PATTERN = ('time', 'write', 'time', 'sync', 'time')
+PATTERN = ('time', 'write', 'time', 'sync', 'damage')
 
 
 def prepare(folder: Path) -> Path:
@@ -57,41 +56,11 @@ def prepare(folder: Path) -> Path:
     return config
 
 
-def start(config: Path, work_dir: Path, arm=None) -> int:
-    """Fork a process that runs tools/train.py, resuming if there is something to resume from; its id."""
+def begin(config: Path, work_dir: Path, arm=None) -> int:
+    """Start tools/train.py, with --resume if there is something to resume from; its process id."""
     from kw_mm.engine.resuming import checkpoints_of
-    arguments = ['train.py', str(config), '--work-dir', str(work_dir)] + ['--resume'] * bool(checkpoints_of(str(work_dir)))
-    pid = os.fork()
-    if pid:
-        return pid
-    os.setsid()
-    log = os.open(work_dir.with_suffix('.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1), os.dup2(log, 2)
-    try:
-        if arm:
-            arm()
-        sys.argv = arguments
-        runpy.run_path(str(ROOT / 'tools/train.py'), run_name='__main__')
-        os._exit(0)
-    except SystemExit as stop:
-        os._exit(stop.code)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-
-
-def wait(pid: int, seconds: float = 600) -> int:
-    """Wait for a process, at most so long, then kill it and all of its group; its exit status (negative: a signal)."""
-    end, status = time.monotonic() + seconds, None
-    while status is None and time.monotonic() < end:
-        done, code = os.waitpid(pid, os.WNOHANG)
-        status = os.waitstatus_to_exitcode(code) if done else None
-        time.sleep(0.002)
-    try:
-        os.killpg(pid, signal.SIGKILL)              # its workers too
-    except ProcessLookupError:
-        pass
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if status is None else status
+    resume = ['--resume'] if checkpoints_of(str(work_dir)) else []
+    return start('train', [config, '--work-dir', work_dir, *resume], work_dir.with_suffix('.log'), arm)
 
 
 def die_at_sync(number: int) -> None:
@@ -116,26 +85,36 @@ def die_at_byte(number: int) -> None:
 def attempt(moment: str, config: Path, work_dir: Path, reference: dict, rng: random.Random) -> bool:
     """One attempt; whether it was killed before it could finish."""
     if moment == 'time':
-        status = wait(start(config, work_dir), rng.uniform(0, reference['seconds']))
+        status = wait(begin(config, work_dir), rng.uniform(0, reference['seconds']))
     elif moment == 'write':
         number = rng.randrange(reference['bytes'] // 4, reference['bytes'])
-        status = wait(start(config, work_dir, lambda: die_at_byte(number)))
+        status = wait(begin(config, work_dir, lambda: die_at_byte(number)))
     else:
-        number = rng.randrange(1, 9)                # a checkpoint and its last_checkpoint are four flushes
-        status = wait(start(config, work_dir, lambda: die_at_sync(number)))
+        # a checkpoint and its last_checkpoint are four flushes
+        number = 9 if moment == 'damage' else rng.randrange(1, 9)
+        status = wait(begin(config, work_dir, lambda: die_at_sync(number)))
     if status not in (0, -signal.SIGKILL, -signal.SIGXFSZ):
         raise AssertionError(f'exit status {status}:\n{work_dir.with_suffix(".log").read_text()[-3000:]}')
     return status != 0
 
 
-def check_files(work_dir: Path) -> bool:
-    """Whether a checkpoint was being written; raises if one that has its name is not whole."""
+def check_files(work_dir: Path, damaged: bool) -> bool:
+    """Whether a checkpoint was being written; raises if one that has its name is not whole, unless we did that."""
     from kw_mm.engine.resuming import checkpoints_of, problem_of
-    for path in work_dir.glob('*.pth'):
+    for path in work_dir.glob('*.pth') if not damaged else []:
         assert not problem_of(path), (path, problem_of(path))
     assert all(path.exists() for path in checkpoints_of(str(work_dir)))
     assert len(list(work_dir.glob('epoch_*.pth'))) <= 3
     return bool(list(work_dir.glob('.*.pth.part')))
+
+
+def damage_newest(work_dir: Path, rng: random.Random) -> bool:
+    """Cut the newest checkpoint short, if there is another one."""
+    from kw_mm.engine.resuming import checkpoints_of
+    paths = checkpoints_of(str(work_dir))
+    if len(paths) > 1:
+        os.truncate(paths[0], rng.randrange(paths[0].stat().st_size))
+    return len(paths) > 1
 
 
 def logged(work_dir: Path):
@@ -160,50 +139,56 @@ def check_finished(work_dir: Path, reference: dict) -> int:
 
 def measure_reference(config: Path, work_dir: Path) -> dict:
     """Train without being disturbed."""
-    begin = time.monotonic()
-    status = wait(start(config, work_dir))
+    started = time.monotonic()
+    status = wait(begin(config, work_dir))
     assert status == 0, work_dir.with_suffix('.log').read_text()[-3000:]
     steps = dict(logged(work_dir))
     assert len(steps) == STEPS and len({record['temperature'] for record in steps.values()}) == STEPS
-    return dict(steps=steps, seconds=time.monotonic() - begin, bytes=(work_dir / 'epoch_4.pth').stat().st_size)
+    return dict(steps=steps, seconds=time.monotonic() - started, bytes=(work_dir / 'epoch_4.pth').stat().st_size)
+
+
+def run(config: Path, work_dir: Path, kills: int, moments: Iterator[str], reference: dict, rng: random.Random, report: dict):
+    """Kill a run so many times, let it finish, and check it; adds to the report."""
+    work_dir.mkdir()
+    finished = damaged = False
+    while not finished and kills:
+        moment = next(moments)
+        finished = not attempt(moment, config, work_dir, reference, rng)
+        report['finished_early'] += finished
+        if not finished:
+            kills -= 1
+            report['kills'] += 1
+            report['by_moment'][moment] += 1
+            report['in_writing'] += check_files(work_dir, damaged)
+            if moment == 'damage' and damage_newest(work_dir, rng):
+                damaged = True
+                report['damaged'] += 1
+    if not finished:
+        status = wait(begin(config, work_dir))
+        assert status == 0, work_dir.with_suffix('.log').read_text()[-3000:]
+    assert damaged == ('is skipped, it is truncated' in work_dir.with_suffix('.log').read_text())
+    report['runs'] += 1
+    report['steps_compared'] += check_finished(work_dir, reference)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--kills', type=int, default=20)
     parser.add_argument('--per-run', type=int, default=5, help='kills after which a run may finish')
-    parser.add_argument('--moments', nargs='+', choices=('time', 'write', 'sync'), default=PATTERN)
+    parser.add_argument('--moments', nargs='+', choices=('time', 'write', 'sync', 'damage'), default=PATTERN)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
-    from mmdet.utils import register_all_modules
-
-    from kw_mm.engine import launch  # noqa: F401  (imported once, for all forks)
-    register_all_modules(init_default_scope=False)
+    import_everything()
     rng, moments = random.Random(args.seed), itertools.cycle(args.moments)
-    report = dict(kills=0, in_writing=0, runs=0, finished_early=0, steps_compared=0, by_moment=Counter())
+    report = dict(kills=0, in_writing=0, damaged=0, runs=0, finished_early=0, steps_compared=0, by_moment=Counter())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = prepare(folder)
         reference = measure_reference(config, folder / 'reference')
         report['seconds_undisturbed'] = round(reference['seconds'], 1)
         while report['kills'] < args.kills:
-            work_dir = folder / f'run{report["runs"]}'
-            work_dir.mkdir()
-            finished, before = False, report['kills']
-            while not finished and report['kills'] < min(args.kills, before + args.per_run):
-                moment = next(moments)
-                finished = not attempt(moment, config, work_dir, reference, rng)
-                report['in_writing'] += check_files(work_dir)
-                if finished:
-                    report['finished_early'] += 1
-                else:
-                    report['kills'] += 1
-                    report['by_moment'][moment] += 1
-            if not finished:
-                status = wait(start(config, work_dir))
-                assert status == 0, work_dir.with_suffix('.log').read_text()[-3000:]
-            report['runs'] += 1
-            report['steps_compared'] += check_finished(work_dir, reference)
+            most = min(args.per_run, args.kills - report['kills'])
+            run(config, folder / f'run{report["runs"]}', most, moments, reference, rng, report)
     print(json.dumps(report))
 
 

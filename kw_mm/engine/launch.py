@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
-from ..checkpoints.reading import weights_only
+from ..checkpoints.reading import refusing
 from ..errors import UserError
 from .checks import check_checkpoint, check_datasets
 from .config import load_config
@@ -14,8 +14,11 @@ from .memory import keep_freed_memory
 from .resuming import checkpoints_of
 from .runner import KWRunner
 
+# stock modules read their init_cfg's files themselves; the log says 'load model from'
+NAMED = 'a checkpoint that the config names'
 
-@weights_only()                 # also what stock modules load by their own init_cfg
+
+@refusing(NAMED)
 def train(args: Namespace) -> None:
     """Train as ``tools/train.py`` was told."""
     cfg = _common_config(args)
@@ -31,7 +34,7 @@ def train(args: Namespace) -> None:
     KWRunner.from_cfg(cfg).train()
 
 
-@weights_only()
+@refusing(NAMED)
 def test(args: Namespace) -> None:
     """Evaluate as ``tools/test.py`` was told."""
     cfg = _common_config(args)

@@ -1,6 +1,5 @@
 """Finding the checkpoint to resume from, and reading it."""
 import os
-import pickle
 import re
 import zipfile
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from logging import Logger
 from pathlib import Path
 from typing import Iterator, List, Optional
 
-from ..checkpoints.reading import own_run, refusal, weights_only
+from ..checkpoints.reading import own_run, refusing
 from ..errors import CheckpointError
 
 LAST_NUMBER = re.compile(r'\d+(?=\D*$)')
@@ -95,12 +94,9 @@ def reading_to_resume(path: str, work_dir: str) -> Iterator[None]:
         with own_run():
             yield
         return
-    try:
-        with weights_only():
-            yield
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f'{refusal(path, error)}. A run of your own is read in full where its file lies in its '
-                              f'work dir, here {work_dir!r}') from error
+    with refusing(f'checkpoint {path!r}', '. A run of your own is read in full where its file lies in its work dir, '
+                  f'here {work_dir!r}'):
+        yield
 
 
 def _is_own(path: str, work_dir: str) -> bool:

@@ -132,10 +132,12 @@ def test_a_file_from_elsewhere_is_resumed_without_executing_it(tmp_path, monkeyp
     for path in (tmp_path / 'strange.pth', 'run/../strange.pth', 'strange.pth'):
         with pytest.raises(CheckpointError, match=r"does not execute.*mkdir.*lies in its work dir, here '.*run'"):
             load(path, tmp_path / 'run')
-    (tmp_path / 'run/link.pth').symlink_to(tmp_path / 'strange.pth')      # put into the work dir on purpose
     assert not os.path.exists('exploded')
     save(tmp_path, 'plain.pth', content=dict(state_dict=dict(a=torch.ones(1)), meta=dict(epoch=3)))
     assert load('plain.pth', tmp_path / 'run')['meta'] == dict(epoch=3)
+    (tmp_path / 'run/link.pth').symlink_to(tmp_path / 'strange.pth')      # who puts it into the work dir trusts it
+    load('run/link.pth', tmp_path / 'run')
+    assert os.path.exists('exploded')
 
 
 @pytest.mark.skipif(tuple(map(int, torch.__version__.split('.')[:2])) < (2, 7), reason='torch cannot name stand-ins')
