@@ -149,7 +149,7 @@ def _explained(path: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         # torch's zip writer reports a full disk as a RuntimeError
-        if isinstance(error, CheckpointError) or isinstance(error, RuntimeError) and 'PytorchStreamWriter' not in str(error):
+        if isinstance(error, RuntimeError) and 'PytorchStreamWriter' not in str(error):
             raise
         if is_main_process() and os.path.isfile(part_of(path)):
             os.remove(part_of(path))

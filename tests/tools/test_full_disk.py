@@ -11,10 +11,10 @@ from command_line import ROOT
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 64 MiB, which root can mount."""
+    """A disk of 48 MiB, which root can mount."""
     folder = tmp_path / 'disk'
     folder.mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', str(folder)], capture_output=True)
+    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=48m', 'tmpfs', str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip('needs to mount a small disk')
     yield folder
