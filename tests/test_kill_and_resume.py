@@ -1,4 +1,4 @@
-"""Training runs that are killed, with tests/killing.py, and what a full disk does to one."""
+"""Training runs that are killed and resumed, with tests/killing.py."""
 import json
 import os
 import subprocess
