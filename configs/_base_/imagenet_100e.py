@@ -12,3 +12,4 @@ model = dict(
     neck=dict(type='GlobalAveragePooling'),
     head=dict(type='LinearClsHead', num_classes=1000, in_channels=2048, loss=dict(type='CrossEntropyLoss')))
 custom_hooks = [dict(type='EpochSeedHook'), dict(type='AttentionTemperatureHook', duration=10)]
+default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook'))

@@ -26,3 +26,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=20, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=20, end=300, convert_to_iter_based=True)]
 custom_hooks = [dict(type='EpochSeedHook'), dict(type='AttentionTemperatureHook', duration=20)]
+default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook'))

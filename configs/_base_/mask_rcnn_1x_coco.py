@@ -2,6 +2,7 @@
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['kw_mm'], allow_failed_imports=False)
 custom_hooks = [dict(type='EpochSeedHook')]  # a resumed run repeats the uninterrupted one
+default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook'))
 
 scales = [(480, 1333), (512, 1333), (544, 1333), (576, 1333), (608, 1333), (640, 1333), (672, 1333), (704, 1333),
           (736, 1333), (768, 1333), (800, 1333)]

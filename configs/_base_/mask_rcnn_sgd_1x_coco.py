@@ -3,5 +3,6 @@
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['kw_mm'], allow_failed_imports=False)
 custom_hooks = [dict(type='EpochSeedHook')]  # a resumed run repeats the uninterrupted one
+default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook'))
 val_evaluator = dict(type='KWCocoMetric')
 test_evaluator = dict(type='KWCocoMetric')

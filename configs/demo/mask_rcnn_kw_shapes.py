@@ -40,5 +40,6 @@ param_scheduler = [
 ]
 custom_hooks = [dict(type='EpochSeedHook'), dict(type='AttentionTemperatureHook', duration=4)]
 default_hooks = dict(
-    logger=dict(interval=25), visualization=dict(score_thr=0.5), checkpoint=dict(max_keep_ckpts=2, save_best='coco/bbox_mAP_50', rule='greater'))
+    logger=dict(interval=25), visualization=dict(score_thr=0.5), checkpoint=dict(
+        type='SafeCheckpointHook', max_keep_ckpts=2, save_best='coco/bbox_mAP_50', rule='greater'))
 randomness = dict(seed=0)

@@ -48,21 +48,33 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> Any:
     if '://' not in path and not os.path.isfile(path):
         raise CheckpointError(f'checkpoint {path!r} does not exist')
     try:
-        with weights_only():
+        with refusing(f'checkpoint {path!r}'):
             return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
     except CheckpointError:
         raise
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, error)) from error
     except Exception as error:              # a damaged file can bring torch's reader to raise anything
         raise CheckpointError(f'checkpoint {path!r} is damaged or not a checkpoint ({_first_line(error)}); '
                               'fetch or save it again') from error
 
 
-def _refusal(path: str, error: Exception) -> str:
+@contextmanager
+def refusing(what: str, advice: str = '') -> Iterator[None]:
+    """Read weights only, whoever reads; what would have to be executed is one sentence about ``what``.
+
+    Raises:
+        CheckpointError: A file with objects that would have to be executed.
+    """
+    try:
+        with weights_only():
+            yield
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(what, error) + advice) from error
+
+
+def _refusal(what: str, error: Exception) -> str:
     if 'Unsupported' not in str(error) and 'GLOBAL' not in str(error) and 'WeightsUnpickler' not in str(error):
-        return f'checkpoint {path!r} is damaged or not a checkpoint ({_first_line(error)}); fetch or save it again'
-    return (f'checkpoint {path!r} holds objects that kw_mm does not execute ({_first_line(error)}). If you trust its '
+        return f'{what} is damaged or not a checkpoint ({_first_line(error)}); fetch or save it again'
+    return (f'{what} holds objects that kw_mm does not execute ({_first_line(error)}). If you trust its '
             "author, save its weights alone: checkpoint = torch.load(FILE, weights_only=False); "
             "torch.save(dict(state_dict=checkpoint['state_dict']), NEW_FILE)"
             + ('' if _stand_ins_can_be_named() else f'; torch {torch.__version__} is also too old to skip the usual '
@@ -88,7 +100,8 @@ def weights_only() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(_environment({REFUSE: '1', EXECUTE: None}))
         if _stand_ins_can_be_named():
-            stack.enter_context(torch.serialization.safe_globals(_allowed()))
+            known = torch.serialization.get_safe_globals()             # of an outer context, which would lose them
+            stack.enter_context(torch.serialization.safe_globals([entry for entry in _allowed() if entry not in known]))
         yield
 
 

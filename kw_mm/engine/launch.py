@@ -6,8 +6,8 @@ from typing import Optional
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
-from mmengine.runner import find_latest_checkpoint
 
+from ..checkpoints.reading import refusing
 from ..errors import UserError
 from ..evaluation.results_file import ResultsFile
 from .checks import check_checkpoint, check_datasets
@@ -15,9 +15,14 @@ from .config import coco_annotations, load_config
 from .explain import data_explained
 from .images import read_images_with_care
 from .memory import keep_freed_memory
+from .resuming import checkpoints_of
 from .runner import KWRunner
 
+# stock modules read their init_cfg's files themselves; the log says 'load model from'
+NAMED = 'a checkpoint that the config names'
 
+
+@refusing(NAMED)
 def train(args: Namespace) -> None:
     """Train as ``tools/train.py`` was told."""
     cfg = _common_config(args)
@@ -36,6 +41,7 @@ def train(args: Namespace) -> None:
         KWRunner.from_cfg(cfg).train()
 
 
+@refusing(NAMED)
 def test(args: Namespace) -> None:
     """Evaluate as ``tools/test.py`` was told."""
     cfg = _common_config(args)
@@ -84,7 +90,7 @@ def _resume(cfg: Config, source: str) -> None:
     if source != 'auto':
         check_checkpoint(source)
         cfg.load_from = source
-    elif find_latest_checkpoint(cfg.work_dir):
+    elif checkpoints_of(cfg.work_dir):
         cfg.load_from = None
     else:
         raise UserError(f'--resume found no checkpoint in {cfg.work_dir!r}; '

@@ -10,18 +10,20 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..checkpoints.convert import for_openmmlab
-from ..checkpoints.reading import own_run, read_checkpoint
+from ..checkpoints.reading import read_checkpoint
 from ..checkpoints.whole_model import load_whole
 from ..errors import CheckpointError
 from .data_checks import check_classes, check_training_data
+from .disk import full_disk_explained
 from .errors import one_line, what_to_mend
 from .explain import building
+from .resuming import newest_intact, reading_to_resume
 
 MOST = 400              # characters of torch's list of what does not fit
 
 
 class KWRunner(Runner):
-    """Resumes files of the user's own run in full; from any other file it reads weights and plain data alone.
+    """Resumes files of the run's own work dir in full; from any other file it reads weights and plain data alone.
 
     Attributes:
         all_weights (bool): Whether a checkpoint must cover the whole model, as it must to be evaluated.
@@ -86,6 +88,21 @@ class KWRunner(Runner):
             return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
         return super().wrap_model(model_wrapper_cfg, model)
 
+    def train(self) -> nn.Module:
+        """As mmengine's.
+
+        Raises:
+            UserError: The disk is full.
+        """
+        with full_disk_explained():
+            return super().train()
+
+    def load_or_resume(self) -> None:
+        """As mmengine's, but a damaged newest checkpoint is passed over for the one before it."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = newest_intact(self.work_dir, self.logger)
+        super().load_or_resume()
+
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Resume from a checkpoint of this run.
 
@@ -111,7 +128,7 @@ class KWRunner(Runner):
             CheckpointError: A file that cannot be read safely or holds other weights.
         """
         if self._resuming:
-            with own_run():
+            with reading_to_resume(filename, self.work_dir):
                 return super().load_checkpoint(filename, map_location, strict=True)
         content = read_checkpoint(filename, map_location)
         try:

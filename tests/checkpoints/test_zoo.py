@@ -1,7 +1,11 @@
 """kw://NAME against a server on the loopback."""
 import http.server
 import io
+import sys
 import threading
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +15,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.models.backbones import ConvNeXt, MobileNetV2, ResNet
 
 from kw_mm.backbones import DynamicMobileNetV2, KWResNet
-from kw_mm.checkpoints import published_models
+from kw_mm.checkpoints import published_models, read_checkpoint
 from kw_mm.checkpoints.convert import convert
 from kw_mm.checkpoints.names import MOBILENET_V2, facebook_convnext, rename, reverse
 from kw_mm.errors import CheckpointError
@@ -26,15 +30,17 @@ def file_of(content):
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    """Serves ``files``: {name: bytes}; the cache folder is empty."""
-    files, asked = {}, []
+    """Serves ``files``: {name: bytes} and ``redirects``: {name: URL}, under a bad file name; the cache folder is empty."""
+    files, asked, redirects = {}, [], {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
 
         def do_GET(self):
             name = self.path.strip('/')
             asked.append(name)
-            self.send_response(200 if name in files else 404)
+            self.send_response(302 if name in redirects else 200 if name in files else 404)
+            self.send_header('Location', redirects.get(name, ''))
+            self.send_header('Content-Disposition', 'attachment; filename="../../../../escaped.pth"')
             self.send_header('Content-Length', str(len(files.get(name, b''))))
             self.end_headers()
             self.wfile.write(files.get(name, b''))
@@ -46,7 +52,9 @@ def server(monkeypatch, tmp_path):
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     monkeypatch.setenv('KW_MM_MIRROR', f'http://127.0.0.1:{httpd.server_port}/{{name}}')
     monkeypatch.setenv('KW_MM_CACHE', str(tmp_path / 'cache'))
-    httpd.files, httpd.asked, httpd.cache = files, asked, tmp_path / 'cache/weights'
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
+    httpd.files, httpd.asked, httpd.redirects, httpd.cache = files, asked, redirects, tmp_path / 'cache/weights'
+    httpd.url = f'http://127.0.0.1:{httpd.server_port}'
     yield httpd
     httpd.shutdown()
 
@@ -156,3 +164,67 @@ def test_another_budget_in_the_file_is_refused_when_it_is_loaded(server):
     backbone = KWResNet(18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet'))
     with pytest.raises(CheckpointError, match='budget 2.*budget 1'):
         backbone.init_weights()
+
+
+@pytest.mark.parametrize('name', [
+    '../../escaped', '/etc/passwd', 'resnet18-kw1x-imagenet/../../x', '..', '.', '', 'a\0b', '{id}',
+    'resnet18-kw1x-imagenet ', 'RESNET18-KW1X-IMAGENET', 'r\u00e9snet', 'x' * 5000], ids=lambda name: name[:30])
+def test_a_name_is_one_of_the_table_and_never_a_path(server, name):
+    with pytest.raises(CheckpointError, match='is not a published model'):
+        CheckpointLoader.load_checkpoint(f'kw://{name}')
+    assert server.asked == [] and not server.cache.exists()
+
+
+def written(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
+
+
+def test_file_names_of_servers_are_ignored(server, tmp_path):
+    name = 'resnet18-kw1x-imagenet'
+    server.redirects[name] = f'{server.url}/a/../../..%2f..%2fescaped.pth'
+    server.files['a/../../..%2f..%2fescaped.pth'] = file_of(Golden('kw1x_resnet18').state_dict())
+    CheckpointLoader.load_checkpoint(f'kw://{name}')
+    assert len(server.asked) == 2
+    assert written(tmp_path) == [f'cache/weights/.{name}.pth.lock', f'cache/weights/{name}.pth']
+
+
+def test_a_redirect_to_a_local_file_is_not_followed(server, tmp_path):
+    (tmp_path / 'secret.pth').write_bytes(file_of(Golden('kw1x_resnet18').state_dict()))
+    server.redirects['resnet18-kw1x-imagenet'] = f'file://{tmp_path}/secret.pth'
+    with pytest.raises(CheckpointError, match='could not be downloaded'):
+        CheckpointLoader.load_checkpoint('kw://resnet18-kw1x-imagenet')
+    assert cached(server) == []
+
+
+def test_gdown_is_told_where_to_write(server, monkeypatch, tmp_path):
+    def download(id, output, quiet):
+        assert id == published_models()['resnet18-kw1x-imagenet'].google_drive_id
+        assert server.cache in Path(output).parents and not output.endswith('/')
+        Path(output).write_bytes(file_of(Golden('kw1x_resnet18').state_dict()))
+
+    monkeypatch.delenv('KW_MM_MIRROR')
+    monkeypatch.setitem(sys.modules, 'gdown', SimpleNamespace(download=download))
+    CheckpointLoader.load_checkpoint('kw://resnet18-kw1x-imagenet')
+    assert cached(server) == ['resnet18-kw1x-imagenet.pth']
+
+
+@pytest.mark.parametrize('path', ['..%2f..%2fescaped.pth', 'x/..', 'x/%2e%2e', 'x/..%5c..%5cescaped.pth'])
+def test_urls_stay_in_torchs_cache(server, tmp_path, path):
+    server.files[path] = file_of(dict(state_dict=dict(a=torch.ones(1))))
+    try:
+        read_checkpoint(f'{server.url}/{path}')
+    except CheckpointError:
+        pass
+    assert all(name.startswith('hub/') for name in written(tmp_path))
+    assert not any('escaped.pth' == path.name for path in tmp_path.rglob('*'))
+
+
+def test_an_archive_behind_a_url_stays_in_torchs_cache(server, tmp_path):
+    """torch unpacks archives of one file, its oldest format, where it keeps downloads."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, 'w') as file:
+        file.writestr('../../../escaped.pth', b'x' * 1000)
+    server.files['archive.pth'] = archive.getvalue()
+    with pytest.raises(CheckpointError):
+        read_checkpoint(f'{server.url}/archive.pth')
+    assert server.asked and all(name.startswith('hub/') for name in written(tmp_path))
