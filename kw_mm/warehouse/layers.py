@@ -47,8 +47,16 @@ class KWLayer(nn.Module):
 
     @property
     def cells(self) -> Tensor:
-        """Cells this layer mixes, shape (cell_out, n, cell_in cell_h cell_w)."""
-        return self.warehouse.frozen_cells if self.uses_frozen_cells else self.warehouse.cells
+        """Cells this layer mixes, shape (cell_out, n, cell_in cell_h cell_w).
+
+        Raises:
+            RuntimeError: Cells that FSDP has sharded by themselves.
+        """
+        cells = self.warehouse.frozen_cells if self.uses_frozen_cells else self.warehouse.cells
+        if cells.dim() != 3:
+            raise RuntimeError(f'FSDP has sharded warehouse {self.warehouse_name!r} apart from the layers that share it; '
+                               "use auto_wrap_policy=dict(type='wrap_outside_warehouses')")
+        return cells
 
     @property
     def start_cells(self) -> Tensor:
