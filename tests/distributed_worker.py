@@ -1,15 +1,20 @@
 """What each of the two processes of test_distributed.py and test_fsdp.py does; a module that they can import."""
 import os
+from functools import partial
 
 import torch
 import torch.distributed as dist
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
+from mmengine.runner import FlexibleRunner
+from torch.distributed.fsdp import FullStateDictConfig, StateDictType
+from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 import kw_mm  # noqa: F401
 from kw_mm.engine import KWRunner
+from kw_mm.parallel import wrap_outside_warehouses
 
 
 def build(cfg):
@@ -90,9 +95,38 @@ def hooks_worker(rank, port, cfg, path):
     runner = KWRunner(
         Classifier(cfg), **run_options(path), optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)), custom_hooks=[
             dict(type='AttentionTemperatureHook', duration=6, by_epoch=False), dict(type='SyncBuffersHook'),
-            dict(type='EMAHook', ema_type='ExpMomentumEMA', update_buffers=True)])
+            dict(type='EMAHook', momentum=0.1, update_buffers=True)])
     start = {key: value.clone() for key, value in runner.model.module.state_dict().items()}
     runner.train()
     averaged = next(hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model'))
     torch.save((start, runner.model.module.state_dict(), averaged.module.state_dict()), f'{path}/{rank}.pth')
+    dist.destroy_process_group()
+
+
+def sharding_worker(rank, port, cfg, policy, path):
+    """One step with parameters sharded over both processes; ``policy`` is wrap_outside_warehouses' or torch's own."""
+    join(rank, port)
+    model = MODELS.build(dict(cfg)).double()
+    model.load_state_dict(torch.load(f'{path}/start.pth'))
+    policy = partial(wrap_outside_warehouses, min_num_params=policy) if isinstance(policy, int) else policy
+    model = FSDP(model, use_orig_params=True, device_id=torch.device('cpu'), auto_wrap_policy=policy)
+    own = sum(p.numel() for p in model.parameters())
+    units = sum(isinstance(module, FSDP) for module in model.modules())
+    train(model, images()[2 * rank:2 * rank + 2])
+    with FSDP.state_dict_type(model, StateDictType.FULL_STATE_DICT, FullStateDictConfig(rank0_only=False)):
+        torch.save((model.state_dict(), own, units), f'{path}/{rank}.pth')
+    dist.destroy_process_group()
+
+
+def strategy_worker(rank, port, cfg, min_num_params, path):
+    """mmengine's own way to FSDP."""
+    join(rank, port)
+    torch.manual_seed(0)
+    wrapper = dict(device_id=torch.device('cpu'), use_orig_params=True,
+                   auto_wrap_policy=dict(type='wrap_outside_warehouses', min_num_params=min_num_params))
+    runner = FlexibleRunner(
+        Classifier(cfg), **run_options(path), optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
+        strategy=dict(type='FSDPStrategy', model_wrapper=wrapper, state_dict_cfg='full'),
+        custom_hooks=[dict(type='AttentionTemperatureHook', duration=6, by_epoch=False)])
+    runner.train()
     dist.destroy_process_group()

@@ -1,12 +1,10 @@
 """Two gloo processes on the CPU, and SyncBN's conversion (which trains on GPUs alone)."""
-import socket
-
 import pytest
 import torch
-import torch.multiprocessing as mp
 from distributed_worker import build, gradients, hooks_worker, images, train, worker
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.registry import MODELS
+from processes import results, run_two
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -23,22 +21,12 @@ BACKBONES = [
 SMALL = dict(type='KWResNet', depth=18, base_channels=8, stem_channels=8)
 
 
-def free_port():
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        return server.getsockname()[1]
-
-
-def results(path):
-    return [torch.load(path / f'{rank}.pth') for rank in (0, 1)]
-
-
 @pytest.mark.parametrize('cfg', BACKBONES, ids=lambda cfg: '-'.join(map(str, cfg.values())))
 def test_two_processes_train_as_one(cfg, tmp_path):
     alone = build(cfg)
     start = {key: value.clone() for key, value in alone.state_dict().items()}
     torch.save(start, tmp_path / 'start.pth')
-    mp.spawn(worker, (free_port(), cfg, str(tmp_path)), nprocs=2)
+    run_two(worker, cfg, str(tmp_path))
     (first, found), (second, again) = results(tmp_path)
     train(alone, images())
     expected = gradients(alone)
@@ -57,7 +45,7 @@ def test_two_processes_train_as_one(cfg, tmp_path):
 
 
 def test_averages_over_processes_and_iterations_leave_the_mechanism_as_it_is(tmp_path):
-    mp.spawn(hooks_worker, (free_port(), SMALL, str(tmp_path)), nprocs=2)
+    run_two(hooks_worker, SMALL, str(tmp_path))
     (start, first, first_averaged), (_, second, second_averaged) = results(tmp_path)
     assert all(torch.equal(value, second[key]) for key, value in first.items())
     moved = [key for key, value in first.items() if not torch.equal(value, start[key])]
@@ -67,7 +55,7 @@ def test_averages_over_processes_and_iterations_leave_the_mechanism_as_it_is(tmp
     for state in (first, first_averaged, second_averaged):
         assert float(state['backbone.warehouses.temperature']) == pytest.approx(2 / 6)
         betas = {key: value for key, value in state.items() if key.endswith('.beta')}
-        assert len(betas) == 18 and all(torch.equal(beta, start[key]) for key, beta in betas.items())
+        assert len(betas) == 19 and all(torch.equal(beta, start[key]) for key, beta in betas.items())
 
 
 def test_syncbn_conversion_covers_the_attention_branches():
