@@ -8,6 +8,7 @@ from torch.nn.modules.utils import _pair
 
 from ..dynamic_conv import conv2d_per_image, linear_per_image
 from ..dynamic_conv.pooling import pool_and_pass
+from ..dynamic_conv.precision import averaging_dtype, full_precision
 from ..dynamic_conv.reference import Size, on_reference_path
 from ..dynamic_conv.tracing import is_traced
 from .attention import KernelAttention
@@ -78,7 +79,8 @@ class KWLayer(nn.Module):
 
     def weigh(self, pooled: Tensor) -> Tensor:
         """Attention to the cells, shape (B, m, n), from the input's global average, shape (B, C_in)."""
-        return self.attention(pooled, self._shared[0].temperature)
+        with full_precision(pooled):
+            return self.attention(pooled, self._shared[0].temperature)
 
     def assemble(self, alpha: Tensor) -> Tensor:
         """Mix one kernel per image, shape (B, C_out, C_in / groups, kh, kw), from the attention, shape (B, m, n)."""
@@ -173,5 +175,5 @@ class KWLinear(KWLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., C_in) -> (B, ..., C_out); the attention sees the mean over the dimensions between."""
-        alpha = self.weigh(x.reshape(len(x), -1, x.shape[-1]).mean(dim=1))
+        alpha = self.weigh(x.reshape(len(x), -1, x.shape[-1]).mean(dim=1, dtype=averaging_dtype(x)))
         return self._use_kernels(alpha, x, lambda weights: linear_per_image(x, weights.flatten(2), self.bias))
