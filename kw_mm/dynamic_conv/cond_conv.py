@@ -62,8 +62,9 @@ class CondConv2d(MixedConv2d):
             RuntimeError: The first layer of the block has not run before this one.
         """
         if not self._leader:
-            with full_precision(x):
-                routing = self.attention(average(x))
+            pooled = average(x)
+            with full_precision(pooled):
+                routing = self.attention(pooled)
             self._routing = routing if self._hands_on else None
             return routing
         routing = self._leader[0]._routing

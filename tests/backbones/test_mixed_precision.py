@@ -21,7 +21,7 @@ BACKBONES = [
     dict(type='KWResNet', **dict(RESNET, depth=50), budget=1 / 2),                              # reduced attention
     dict(type='KWMobileNetV2', widen_factor=0.5),
     dict(type='KWConvNeXt', arch=dict(depths=[1, 1, 3, 1], channels=[16, 32, 48, 64])),
-    dict(type='KWVisionTransformer', arch=VIT, img_size=64),
+    dict(type='KWVisionTransformer', arch=VIT, img_size=32),
     *[dict(type='DynamicResNet', **RESNET, conv=dict(type=conv)) for conv in
       ('DYConv2d', 'ODConv2d', 'CondConv2d', 'DCDConv2d')],
     *[dict(type='StaticResNet', **RESNET, conv_cfg=dict(type=conv)) for conv in ('CGCConv2d', 'WeightNetConv2d')],
@@ -31,7 +31,7 @@ HALF = [torch.bfloat16] + ([torch.float16] if hasattr(torch.amp, 'GradScaler') e
 
 def images(n=4):
     """Images of different contrasts and colours."""
-    return torch.randn(n, 3, 64, 64) * (0.5 + torch.rand(n, 1, 1, 1)) + 2 * torch.randn(n, 3, 1, 1)
+    return torch.randn(n, 3, 32, 32) * (0.5 + torch.rand(n, 1, 1, 1)) + 2 * torch.randn(n, 3, 1, 1)
 
 
 def name(cfg):
@@ -70,7 +70,7 @@ def test_outputs_are_as_exact_as_the_dtype_lets_them_be(cfg, dtype):
 
 def train(model, dtype, steps):
     """Training steps that go through ordinary and extreme inputs in turn; whether each had finite gradients."""
-    inputs = [images(), torch.zeros(4, 3, 64, 64), torch.full((4, 3, 64, 64), 2.5), 1e4 * images()]
+    inputs = [images(), torch.zeros(4, 3, 32, 32), torch.full((4, 3, 32, 32), 2.5), 1e4 * torch.randn(4, 3, 32, 32).clamp(-3, 3)]
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     scaler = torch.amp.GradScaler('cpu', init_scale=16.0) if dtype == torch.float16 else None
     finite = []
@@ -93,7 +93,7 @@ def train(model, dtype, steps):
 
 
 @pytest.mark.parametrize('dtype', HALF, ids=str)
-@pytest.mark.parametrize('cfg', BACKBONES, ids=name)
+@pytest.mark.parametrize('cfg', [cfg for cfg in BACKBONES if cfg['type'] != 'KWMobileNetV2'], ids=name)    # minutes, see below
 def test_gradients_are_finite(cfg, dtype):
     assert all(train(build(cfg).train(), dtype, 4))
 
@@ -126,7 +126,7 @@ def test_attention_is_in_full_precision(dtype):
 @pytest.mark.parametrize('layer', [DYConv2d, ODConv2d])
 def test_large_features_do_not_overflow_the_compared_attentions(layer, dtype):
     torch.manual_seed(0)
-    conv = layer(256, 16, 1).train()
+    conv = layer(256, 256, 1).train()
     x = torch.full((4, 256, 4, 4), 1e4, dtype=dtype).mul_(torch.rand(4, 1, 1, 1)).requires_grad_()
     with torch.autocast('cpu', dtype):
         out = conv(x)
