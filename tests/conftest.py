@@ -4,9 +4,15 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import SHARED, run_tool
+from hypothesis import settings
 from mmengine.registry import DefaultScope
 
 import kw_mm  # noqa: F401  (registers everything)
+
+# The suite tries the same cases each time; `--hypothesis-profile search` looks for new ones.
+settings.register_profile('repeatable', derandomize=True, deadline=None, max_examples=60, database=None)
+settings.register_profile('search', deadline=None, max_examples=3000, print_blob=True)
+settings.load_profile('repeatable')
 
 
 @pytest.fixture(autouse=True)

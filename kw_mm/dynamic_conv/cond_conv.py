@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import MixedConv2d, check_num_kernels
+from .pooling import average
+from .precision import full_precision
 
 
 class CondConvAttention(nn.Module):
@@ -60,7 +62,9 @@ class CondConv2d(MixedConv2d):
             RuntimeError: The first layer of the block has not run before this one.
         """
         if not self._leader:
-            routing = self.attention(x.mean(dim=(2, 3)))
+            pooled = average(x)
+            with full_precision(pooled):
+                routing = self.attention(pooled)
             self._routing = routing if self._hands_on else None
             return routing
         routing = self._leader[0]._routing

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .base import MixedConv2d, SoftmaxTemperature
 from .branch import hidden_units, init_linear
 from .pooling import pool_and_pass
+from .precision import full_precision
 
 
 class DYConvAttention(nn.Module):
@@ -56,4 +57,6 @@ class DYConv2d(SoftmaxTemperature, MixedConv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         pooled, x = pool_and_pass(x)
-        return self.convolve(x, self.mix(self.attention(pooled, self.temperature)), self.bias)
+        with full_precision(pooled):
+            alpha = self.attention(pooled, self.temperature)
+        return self.convolve(x, self.mix(alpha), self.bias)

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .base import MixedConv2d, SoftmaxTemperature
 from .branch import Norm, build_norm, check_batch, hidden_units, init_linear
 from .pooling import pool_and_pass
+from .precision import full_precision
 from .tracing import is_exported
 
 
@@ -122,7 +123,9 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
         Channel and filter attention multiply whichever is smaller, features or kernels; it comes to the same.
         """
         pooled, x = pool_and_pass(x)
-        attention = self.attention(pooled, self.temperature)
+        with full_precision(pooled):
+            attention = self.attention(pooled, self.temperature)
+        attention = Attentions(*(factors if factors is None else factors.to(x.dtype) for factors in attention))
         if attention.spatial is None and attention.kernel is None:      # the same kernel for all images, but for scales
             out = F.conv2d(x * per_channel(attention.channel), self.weight[0], None, self.stride, self.padding,
                            self.dilation, self.groups)

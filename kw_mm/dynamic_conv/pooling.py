@@ -5,8 +5,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .precision import averaging_dtype
 from .reference import on_reference_path
 from .tracing import is_traced
+
+
+def average(x: Tensor) -> Tensor:
+    """Global average, shape (B, C), of features (B, C, H, W); float32 under autocast."""
+    return x.mean(dim=(2, 3), dtype=averaging_dtype(x))
 
 
 class _PoolAndPass(torch.autograd.Function):
@@ -16,8 +22,8 @@ class _PoolAndPass(torch.autograd.Function):
     def forward(ctx, x: Tensor) -> Tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.area = x.shape[2] * x.shape[3]
-        ctx.size = x.shape
-        return x.mean(dim=(2, 3)), x.view_as(x)
+        ctx.size, ctx.dtype = x.shape, x.dtype
+        return average(x), x.view_as(x)
 
     @staticmethod
     @once_differentiable
@@ -25,7 +31,7 @@ class _PoolAndPass(torch.autograd.Function):
         if of_pooled is None:
             return of_x
         share = (of_pooled / ctx.area)[..., None, None]
-        return share.expand(ctx.size) if of_x is None else of_x.add_(share)
+        return share.to(ctx.dtype).expand(ctx.size) if of_x is None else of_x.add_(share)
 
 
 def pool_and_pass(x: Tensor) -> Tuple[Tensor, Tensor]:
@@ -35,4 +41,4 @@ def pool_and_pass(x: Tensor) -> Tuple[Tensor, Tensor]:
     """
     if torch.is_grad_enabled() and x.requires_grad and not (on_reference_path() or is_traced()):
         return _PoolAndPass.apply(x)
-    return x.mean(dim=(2, 3)), x
+    return average(x), x

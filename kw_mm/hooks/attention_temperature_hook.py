@@ -13,7 +13,8 @@ class AttentionTemperatureHook(Hook):
 
     In the t-th iteration, counted from 1, tau = begin + (end - begin) min(1, t / T): with the defaults the published
     max(0, (T - t) / T). Iterations are micro-batches, also under gradient accumulation. The value follows from t
-    alone, so resumed runs continue as if never stopped. It is logged as ``temperature``.
+    alone, so resumed runs continue as if never stopped. It is logged as ``temperature``. The model averaged by mmengine's
+    ``EMAHook`` has the same temperature, never an average of past ones.
 
     Softmax temperatures (DY-Conv, ODConv) go from 30 to 1 over the first 10 epochs.
 
@@ -45,6 +46,8 @@ class AttentionTemperatureHook(Hook):
         if not self._modules:
             raise ValueError('AttentionTemperatureHook found no layer with an attention temperature in the model; '
                              "use a backbone such as type='KWResNet', or leave the hook out")
+        averaged = [hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model')]
+        self._modules += [module for model in averaged for module in outermost_with_temperature(model)]
         for module in self._modules:                    # values that they cannot have fail now, not after epochs
             module.set_temperature(self.end)
             module.set_temperature(self.begin)

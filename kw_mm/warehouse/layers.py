@@ -8,6 +8,7 @@ from torch.nn.modules.utils import _pair
 
 from ..dynamic_conv import conv2d_per_image, linear_per_image
 from ..dynamic_conv.pooling import pool_and_pass
+from ..dynamic_conv.precision import averaging_dtype, full_precision
 from ..dynamic_conv.reference import Size, on_reference_path
 from ..dynamic_conv.tracing import is_traced
 from .attention import KernelAttention
@@ -47,8 +48,16 @@ class KWLayer(nn.Module):
 
     @property
     def cells(self) -> Tensor:
-        """Cells this layer mixes, shape (cell_out, n, cell_in cell_h cell_w)."""
-        return self.warehouse.frozen_cells if self.uses_frozen_cells else self.warehouse.cells
+        """Cells this layer mixes, shape (cell_out, n, cell_in cell_h cell_w).
+
+        Raises:
+            RuntimeError: Cells that FSDP has sharded by themselves.
+        """
+        cells = self.warehouse.frozen_cells if self.uses_frozen_cells else self.warehouse.cells
+        if cells.dim() != 3:
+            raise RuntimeError(f'FSDP has sharded warehouse {self.warehouse_name!r} apart from the layers that share it; '
+                               "use auto_wrap_policy=dict(type='wrap_outside_warehouses')")
+        return cells
 
     @property
     def start_cells(self) -> Tensor:
@@ -70,7 +79,8 @@ class KWLayer(nn.Module):
 
     def weigh(self, pooled: Tensor) -> Tensor:
         """Attention to the cells, shape (B, m, n), from the input's global average, shape (B, C_in)."""
-        return self.attention(pooled, self._shared[0].temperature)
+        with full_precision(pooled):
+            return self.attention(pooled, self._shared[0].temperature)
 
     def assemble(self, alpha: Tensor, transient: bool = False) -> Tensor:
         """Mix one kernel per image, shape (B, C_out, C_in / groups, kh, kw), from the attention, shape (B, m, n).
@@ -169,5 +179,5 @@ class KWLinear(KWLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., C_in) -> (B, ..., C_out); the attention sees the mean over the dimensions between."""
-        alpha = self.weigh(x.reshape(x.shape[0], -1, x.shape[-1]).mean(dim=1))
+        alpha = self.weigh(x.reshape(x.shape[0], -1, x.shape[-1]).mean(dim=1, dtype=averaging_dtype(x)))
         return self._use_kernels(alpha, x, lambda weights: linear_per_image(x, weights.flatten(2), self.bias))

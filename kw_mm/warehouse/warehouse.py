@@ -37,17 +37,9 @@ class Warehouse(nn.Module):
     def __init__(self, num_cells: int, cell_shape: CellShape, cell_size: CellSize = (1, 1)):
         super().__init__()
         self.cells = nn.Parameter(torch.empty(cell_shape[0], num_cells, cell_shape[1] * math.prod(cell_size)))
-        self.cell_size = tuple(cell_size)
+        self.num_cells, self.cell_shape, self.cell_size = num_cells, tuple(cell_shape), tuple(cell_size)
         self.register_buffer('frozen_cells', None)
         self.gradients = CellGradients()
-
-    @property
-    def num_cells(self) -> int:
-        return self.cells.shape[1]
-
-    @property
-    def cell_shape(self) -> CellShape:
-        return len(self.cells), self.cells.shape[2] // math.prod(self.cell_size)
 
     @property
     def listed(self) -> Tensor:

@@ -78,7 +78,7 @@ def test_it_finds_layers_inside_a_model_wrapper():
     wrapped = nn.Sequential()
     wrapped.module = inner
     hook = AttentionTemperatureHook(duration=2)
-    runner = SimpleNamespace(model=wrapped, logger=logging.getLogger(), train_dataloader=[0] * 4, iter=3,
+    runner = SimpleNamespace(model=wrapped, logger=logging.getLogger(), train_dataloader=[0] * 4, iter=3, hooks=[],
                              message_hub=SimpleNamespace(update_scalar=lambda *args: None))
     hook.before_train(runner)
     hook.before_train_iter(runner, 0)
@@ -105,7 +105,7 @@ def softmax_net():
 
 def hook_on(model, iteration, **options):
     hook = AttentionTemperatureHook(**options)
-    runner = SimpleNamespace(model=model, logger=logging.getLogger(), train_dataloader=[0] * 5, iter=iteration,
+    runner = SimpleNamespace(model=model, logger=logging.getLogger(), train_dataloader=[0] * 5, iter=iteration, hooks=[],
                              message_hub=SimpleNamespace(update_scalar=lambda *args: None))
     hook.before_train(runner)
     hook.before_train_iter(runner, 0)

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Install kw_mm beside other versions of torch and OpenMMLab, each in an environment of its own, and run the test suite.
+#   bash tools/test_matrix.sh stock|onedl|torch2.1|all [pytest arguments, e.g. tests/warehouse]
+# stock      the pins of requirements.txt
+# onedl      the maintained forks of OpenMMLab, which have the same import names
+# torch2.1   the oldest torch, the last with prebuilt mmcv for GPUs, and numpy 1
+#   PYTHON         interpreter (3.10 or 3.11 for torch2.1; default python3)
+#   KW_MM_MATRIX   where the environments are kept (default ~/.cache/kw_mm/matrix); several GB each
+#   KW_MM_CACHE    where the compiled mmcv wheels are kept (default ~/.cache/kw_mm)
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${KW_MM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kw_mm}
+[ $# -ge 1 ] || { echo "usage: $0 stock|onedl|torch2.1|all [pytest arguments]" >&2; exit 2; }
+say() { echo "[matrix] $SECONDS s: $*"; }
+die() { echo "[matrix] error: $*" >&2; exit 1; }
+pin() { grep -E "^$1[=<>]" "$root/requirements.txt" || die "requirements.txt does not pin $1"; }
+pins() { local name; for name; do pin "$name"; done; }
+# shellcheck source=tools/mmcv_wheel.sh
+source "$root/tools/mmcv_wheel.sh"
+
+stock_openmmlab=$(pins mmcv mmengine mmdet mmpretrain)
+tests="$(pins pytest hypothesis faster-coco-eval tensorboard)"
+
+row() {       # the packages of a row: first what mmcv is compiled against, then OpenMMLab, mmcv first
+  case $1 in
+    stock)    base=$(pins torch torchvision numpy); openmmlab=$stock_openmmlab; further=$(pins onnx onnxruntime onnxscript) ;;
+    onedl)    base=$(pins torch torchvision numpy); further=
+              openmmlab='onedl-mmcv==2.3.6 onedl-mmengine==0.10.12 onedl-mmdetection==3.5.1 onedl-mmpretrain==1.3.6' ;;
+    torch2.1) base='torch==2.1.2 torchvision==0.16.2 numpy<2'; openmmlab=$stock_openmmlab; further= ;;
+    *)        die "unknown row $1; there are stock, onedl and torch2.1" ;;
+  esac
+}
+
+# Words of the lists are separate arguments on purpose.
+# shellcheck disable=SC2086
+install() {
+  pip install -q $base "$(pin setuptools)" wheel ninja
+  mmcv_wheel "${openmmlab%%[[:space:]]*}" "$cache"
+  pip install -q --find-links "$wheels" $base "$(pin setuptools)" $openmmlab $tests $further
+  pip install -q --no-deps --no-build-isolation -e "$root"
+}
+
+run_row() {
+  local name=$1; shift
+  row "$name"
+  local venv=${KW_MM_MATRIX:-$cache/matrix}/$name
+  [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+  ( export PATH="$venv/bin:$PATH" PIP_DISABLE_PIP_VERSION_CHECK=1
+    say "$name: installing"; install
+    say "$name: $(python -W ignore -c 'import mmcv, mmdet, mmengine, mmpretrain, numpy, torch; print(*(f"{m.__name__} {m.__version__}" for m in (torch, numpy, mmengine, mmcv, mmdet, mmpretrain)))')"
+    cd "$root"; python -m pytest "$@" && say "$name: passed" )
+}
+
+if [ "$1" = all ]; then
+  shift; failed=
+  for name in stock onedl torch2.1; do bash "$0" "$name" "$@" || failed="$failed $name"; done
+  [ -z "$failed" ] || die "failed:$failed"
+else
+  run_row "$@"
+fi
