@@ -1,6 +1,7 @@
 # RetinaNet with a KernelWarehouse ResNet-50: a stock mmdet config, schedule and all, in which the backbone is another one.
 _base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['kw_mm'], allow_failed_imports=False)
+default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook'))
 
 model = dict(
     backbone=dict(

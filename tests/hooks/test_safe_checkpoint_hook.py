@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from command_line import ROOT
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
@@ -180,3 +181,14 @@ def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match='CUDA error') as caught:
         runner(tmp_path, interval=1).train()
     assert not isinstance(caught.value, CheckpointError)
+
+
+def test_every_config_uses_it():
+    """Those that begin from OpenMMLab's say so; the others inherit from them."""
+    beginnings = [path for path in (ROOT / 'configs').rglob('*.py') if '::' in path.read_text()]
+    assert len(beginnings) >= 6
+    assert not [path for path in beginnings if "checkpoint=dict(type='SafeCheckpointHook'" not in compact(path.read_text())]
+
+
+def compact(text):
+    return re.sub(r'\(\s+', '(', text)
