@@ -94,7 +94,7 @@ def train(model, dtype, steps):
 
 
 @pytest.mark.parametrize('dtype', HALF, ids=str)
-@pytest.mark.parametrize('cfg', [cfg for cfg in BACKBONES if cfg['type'] != 'KWMobileNetV2'], ids=name)     # it takes minutes
+@pytest.mark.parametrize('cfg', [cfg for cfg in BACKBONES if cfg['type'] != 'KWMobileNetV2'], ids=name)    # minutes
 def test_gradients_are_finite(cfg, dtype):
     assert all(train(build(cfg).train(), dtype, 4))
 
