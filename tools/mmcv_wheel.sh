@@ -11,7 +11,7 @@ mmcv_wheel() {
 }
 
 _compile_mmcv() {
-  local build; build=$(mktemp -d); trap 'rm -rf "$build"' RETURN
+  local build; build=$(mktemp -d); trap 'rm -rf "$build"; trap - RETURN' RETURN
   pip download -q --no-deps --no-binary "$name" --no-build-isolation -d "$build" "$1"
   mkdir "$build/src"; tar -C "$build/src" --strip-components=1 -xzf "$build"/*mmcv-"$version".tar.gz
   # torch's headers ask for C++20 from 2.13 on, mmcv for C++17
