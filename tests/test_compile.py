@@ -1,9 +1,13 @@
 """torch.compile: a compiled backbone gives the same values, and compiles again at most once for other batch sizes."""
 import pytest
 import torch
+from mmengine.utils import digit_version
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from kw_mm.backbones import KWResNet
+
+pytestmark = pytest.mark.skipif(digit_version(torch.__version__) < digit_version('2.3'),
+                                reason='older compilers break the graph at every layer')
 
 
 def check(backend, batches):

@@ -4,12 +4,14 @@ from functools import partial
 import pytest
 import torch
 from distributed_worker import build, hooks_worker, images, sharding_worker, strategy_worker, train
+from mmengine.utils import digit_version
 from processes import results, run_two
 from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
 from torch.multiprocessing import ProcessRaisedException
 
 from kw_mm.backbones import KWResNet
 
+pytestmark = pytest.mark.skipif(digit_version(torch.__version__) < digit_version('2.3'), reason='older FSDP needs a GPU')
 SMALL = dict(type='KWResNet', depth=18, base_channels=8, stem_channels=8)
 FROZEN = dict(SMALL, frozen_stages=1, norm_eval=True, freeze_warehouses='strict')
 

@@ -7,6 +7,7 @@ import copy
 
 import pytest
 import torch
+from half import HALF
 from mmengine.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -26,7 +27,6 @@ BACKBONES = [
       ('DYConv2d', 'ODConv2d', 'CondConv2d', 'DCDConv2d')],
     *[dict(type='StaticResNet', **RESNET, conv_cfg=dict(type=conv)) for conv in ('CGCConv2d', 'WeightNetConv2d')],
     *[dict(type='AttentionResNet', **RESNET, attention=attention) for attention in ('se', 'cbam', 'eca')]]
-HALF = [torch.bfloat16] + ([torch.float16] if hasattr(torch.amp, 'GradScaler') else [])          # torch 2.1: bf16 alone
 
 
 def images(n=4):

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from geometries import CONVS
+from half import HALF
 from torch import nn
 
 from kw_mm.dynamic_conv import CondConv2d, CondLinear, DCDConv2d, DCDLinear, DYConv2d, MixedConv2d, ODConv2d, share_routing
@@ -154,7 +155,7 @@ def test_images_do_not_influence_each_other_in_eval_mode(layer):
     torch.testing.assert_close(layer(x), torch.cat([layer(image[None]) for image in x]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', HALF)
 def test_autocast_is_close_to_float32(layer, dtype):
     layer.eval()
     x = torch.randn(2, 8, 8, 8)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from geometries import CONVS
+from half import HALF
 from torch import nn
 
 from kw_mm.warehouse import KWConv2d, KWLinear, apply_kernel_warehouse
@@ -102,7 +103,7 @@ def test_attributes_of_the_replaced_convolution():
     assert (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride) == (8, 12, (3, 3), (2, 2))
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', HALF)
 def test_autocast_is_close_to_float32(dtype):
     net, x = kw_conv(kernel_size=3, padding=1), torch.randn(2, 8, 8, 8)
     expected = net(x)

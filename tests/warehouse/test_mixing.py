@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from half import HALF
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -84,7 +85,7 @@ def test_an_image_as_large_as_the_kernel_is_not_taken_for_it():
     same(gradients(one_output(assemble_checkpoint=True), x), gradients(one_output(), x))
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', HALF)
 def test_cells_stored_in_lower_precision_for_inference(x, dtype):
     net = network().eval()
     with torch.no_grad():
@@ -163,7 +164,7 @@ def test_a_network_in_the_middle_of_a_step_can_be_copied_and_pickled(x):
     out.sum().backward()
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', HALF)
 def test_under_autocast_gradients_are_float32_and_close(x, dtype):
     def run(net, x):
         with torch.autocast('cpu', dtype=dtype):
