@@ -5,7 +5,10 @@ import pytest
 import torch
 from command_line import SHARED, run_tool
 from hypothesis import settings
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
+from mmpretrain.visualization import UniversalVisualizer
 
 import kw_mm  # noqa: F401  (registers everything)
 
@@ -21,10 +24,11 @@ def _seed():
 
 
 @pytest.fixture(autouse=True)
-def _no_default_scope():
-    """OpenMMLab's default scope is global: what one test has set is not for the next."""
+def _nothing_global():
+    """OpenMMLab's default scope and visualizers are global: what one test has made is not for the next."""
     yield
-    DefaultScope._instance_dict.clear()
+    for kind in (DefaultScope, Visualizer, DetLocalVisualizer, UniversalVisualizer):
+        kind._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
