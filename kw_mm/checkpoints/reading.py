@@ -1,21 +1,22 @@
 """Reading checkpoint files without executing what is in them.
 
 ``torch.load(weights_only=True)`` builds tensors and plain data alone. Published and mmengine checkpoints hold a few
-other things besides, which are of no use to weights; they become inert stand-ins. Naming stand-ins needs torch 2.7 or
-newer; older versions read files of tensors and plain data, and refuse the others with advice.
+other things besides, which are of no use to weights; they become inert stand-ins.
 """
 import os
 import pickle
 from contextlib import ExitStack, contextmanager
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..errors import CheckpointError
+from . import unpickling
 
 EXECUTE, REFUSE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+TORCH_KNOWS_STAND_INS = tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 7)
 
 
 class Inert:
@@ -76,14 +77,12 @@ def _refusal(what: str, error: Exception) -> str:
         return f'{what} is damaged or not a checkpoint ({_first_line(error)}); fetch or save it again'
     return (f'{what} holds objects that kw_mm does not execute ({_first_line(error)}). If you trust its '
             "author, save its weights alone: checkpoint = torch.load(FILE, weights_only=False); "
-            "torch.save(dict(state_dict=checkpoint['state_dict']), NEW_FILE)"
-            + ('' if _stand_ins_can_be_named() else f'; torch {torch.__version__} is also too old to skip the usual '
-               'extras of training checkpoints, 2.7 or newer can'))
+            "torch.save(dict(state_dict=checkpoint['state_dict']), NEW_FILE)")
 
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if 'GLOBAL' in line]
+    named = [line for line in lines if 'GLOBAL' in line or 'Unsupported' in line]
     return (named or lines or [type(error).__name__])[0][:200]
 
 
@@ -99,9 +98,12 @@ def weights_only() -> Iterator[None]:
     """Read tensors and plain data alone; what published and mmengine checkpoints hold besides becomes inert."""
     with ExitStack() as stack:
         stack.enter_context(_environment({REFUSE: '1', EXECUTE: None}))
-        if _stand_ins_can_be_named():
+        if TORCH_KNOWS_STAND_INS:
             known = torch.serialization.get_safe_globals()             # of an outer context, which would lose them
-            stack.enter_context(torch.serialization.safe_globals([entry for entry in _allowed() if entry not in known]))
+            allowed = [(used, name) for name, used in _allowed().items()]
+            stack.enter_context(torch.serialization.safe_globals([entry for entry in allowed if entry not in known]))
+        else:
+            stack.enter_context(unpickling.building(_allowed()))
         yield
 
 
@@ -123,16 +125,13 @@ def _set(values: Dict[str, Optional[str]]) -> None:
             os.environ[name] = value
 
 
-def _stand_ins_can_be_named() -> bool:
-    return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 7)
-
-
-def _allowed() -> List:
-    """Globals that a file may name, each with the object that is used for it."""
-    stand_ins = [(Inert, 'mmengine.logging.history_buffer.HistoryBuffer'), (Inert, 'argparse.Namespace'),
-                 (inert, 'builtins.getattr')]
+def _allowed() -> Dict[str, Any]:
+    """By the full name of a global in a file, the object that is used for it."""
+    stand_ins = {'mmengine.logging.history_buffer.HistoryBuffer': Inert, 'argparse.Namespace': Inert,
+                 'builtins.getattr': inert}
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    arrays = [(function, f'{core}.multiarray.{function.__name__}') for core in ('numpy.core', 'numpy._core')
-              for function in (multiarray._reconstruct, multiarray.scalar)]
+    arrays = {f'{core}.multiarray.{function.__name__}': function for core in ('numpy.core', 'numpy._core')
+              for function in (multiarray._reconstruct, multiarray.scalar)}
     dtypes = {type(np.dtype(code)) for code in ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u4', 'u8', '?', 'U1')}
-    return [*stand_ins, *arrays, np.ndarray, np.dtype, *dtypes]
+    types = {f'{kind.__module__}.{kind.__qualname__}': kind for kind in (np.ndarray, np.dtype, *dtypes)}
+    return {**stand_ins, **arrays, **types}

@@ -140,7 +140,6 @@ def test_a_file_from_elsewhere_is_resumed_without_executing_it(tmp_path, monkeyp
     assert os.path.exists('exploded')
 
 
-@pytest.mark.skipif(tuple(map(int, torch.__version__.split('.')[:2])) < (2, 7), reason='torch cannot name stand-ins')
 def test_logs_of_a_run_from_elsewhere_are_left_out(tmp_path):
     logged = HistoryBuffer([3.], [1])
     save(tmp_path, 'x.pth', content=dict(message_hub=dict(log_scalars=dict(loss=logged))))

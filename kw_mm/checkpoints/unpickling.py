@@ -1,0 +1,66 @@
+"""Unpickling of tensors, plain data and stand-ins for torch before 2.7, whose weights-only unpickler knows no stand-ins.
+
+A module with ``Unpickler`` and ``load`` is what ``torch.load`` asks of an unpickler.
+"""
+import pickle
+import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Dict, Iterator
+
+import torch
+
+STAND_INS: ContextVar[Dict[str, Any]] = ContextVar('stand-ins', default={})
+
+
+class Unpickler(pickle._Unpickler):         # in Python, since C's has no say in BUILD
+    """Finds what torch's weights-only unpickler finds, and what ``building`` was given besides."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Raises:
+            pickle.UnpicklingError: The name is none of the known ones.
+        """
+        module = 'builtins' if module == '__builtin__' else module         # as protocol 2 calls it
+        try:
+            return _known()[f'{module}.{name}']
+        except KeyError:
+            raise pickle.UnpicklingError(f'Unsupported global: {module}.{name}') from None
+
+    def load_build(self) -> None:
+        """Set an instance's state. Classes and functions have none to set: that would change the process.
+
+        Raises:
+            pickle.UnpicklingError: The state of anything else than an instance of a known class.
+        """
+        built = self.stack[-2]
+        if not isinstance(built, tuple(kind for kind in _known().values() if isinstance(kind, type))):
+            raise pickle.UnpicklingError(f'Unsupported state of {built!r:.100}')
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+def _known() -> Dict[str, Any]:
+    return {**torch._weights_only_unpickler._get_allowed_globals(), **STAND_INS.get()}
+
+
+def load(file: Any, *, encoding: str = 'ASCII') -> Any:
+    return Unpickler(file, encoding=encoding).load()
+
+
+@contextmanager
+def building(stand_ins: Dict[str, Any]) -> Iterator[None]:
+    """Have ``torch.load(weights_only=True)`` build stand-ins, too.
+
+    Args:
+        stand_ins: By the full name that a file uses, the object that is used for it.
+    """
+    torchs, token = torch.serialization._weights_only_unpickler, STAND_INS.set(stand_ins)
+    torch.serialization._weights_only_unpickler = sys.modules[__name__]
+    try:
+        yield
+    finally:
+        torch.serialization._weights_only_unpickler = torchs
+        STAND_INS.reset(token)
