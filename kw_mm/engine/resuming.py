@@ -5,7 +5,9 @@ import zipfile
 from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
-from typing import Iterator, List, Optional
+from typing import Any, Iterator, List, Optional
+
+from mmengine.optim import OptimWrapperDict
 
 from ..checkpoints.reading import own_run, refusing
 from ..errors import CheckpointError
@@ -97,6 +99,22 @@ def reading_to_resume(path: str, work_dir: str) -> Iterator[None]:
     with refusing(f'checkpoint {path!r}', '. A run of your own is read in full where its file lies in its work dir, '
                   f'here {work_dir!r}'):
         yield
+
+
+def check_optimizer(optim_wrapper: Any) -> None:
+    """See that an optimizer which has been given a checkpoint's state can go on with it.
+
+    Args:
+        optim_wrapper: mmengine's ``OptimWrapper`` or ``OptimWrapperDict``.
+
+    Raises:
+        CheckpointError: The state is another optimizer's.
+    """
+    wrappers = optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]
+    for optimizer in (wrapper.optimizer for wrapper in wrappers):
+        lacking = sorted(set(optimizer.defaults).difference(*optimizer.param_groups))
+        if lacking:
+            raise CheckpointError(f'the optimizer in it is not {type(optimizer).__name__}: it has no {", ".join(lacking)}')
 
 
 def _is_own(path: str, work_dir: str) -> bool:

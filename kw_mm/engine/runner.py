@@ -17,7 +17,7 @@ from .data_checks import check_classes, check_training_data
 from .disk import full_disk_explained
 from .errors import one_line, what_to_mend
 from .explain import building
-from .resuming import newest_intact, reading_to_resume
+from .resuming import check_optimizer, newest_intact, reading_to_resume
 
 MOST = 400              # characters of torch's list of what does not fit
 
@@ -107,11 +107,12 @@ class KWRunner(Runner):
         """Resume from a checkpoint of this run.
 
         Raises:
-            CheckpointError: A damaged file, one of weights alone, or one of another model.
+            CheckpointError: A damaged file, one of weights alone, or one of another model or optimizer.
         """
         self._resuming = True
         try:
             super().resume(filename, *args, **kwargs)
+            check_optimizer(self.optim_wrapper)
         except Exception as error:              # a damaged file can bring torch's reader to raise anything
             if what_to_mend(error) and not isinstance(error, CheckpointError):
                 raise

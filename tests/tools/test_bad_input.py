@@ -202,6 +202,11 @@ def test_a_checkpoint_of_another_model(command, checkpoint, options, words, how)
     refused(command(*args, flags=flags, options=options), checkpoint.name, *words)
 
 
+def test_a_checkpoint_of_another_optimizer(command, checkpoint):
+    sgd = ['optim_wrapper.optimizer.type=SGD', 'optim_wrapper.optimizer.momentum=0.9']
+    refused(command('train', options=sgd, flags=['--resume', checkpoint]), checkpoint.name, 'not SGD', 'no dampening, momentum')
+
+
 @pytest.mark.parametrize('content, words', [(None, ('weights.pth', 'load_from')), (b'hello', ('weights.pth', )),
                                             ([1], ('weights.pth', 'list'))])
 @pytest.mark.parametrize('how', ['resume', 'test'])
