@@ -204,7 +204,8 @@ def test_a_checkpoint_of_another_model(command, checkpoint, options, words, how)
 
 def test_a_checkpoint_of_another_optimizer(command, checkpoint):
     sgd = ['optim_wrapper.optimizer.type=SGD', 'optim_wrapper.optimizer.momentum=0.9']
-    refused(command('train', options=sgd, flags=['--resume', checkpoint]), checkpoint.name, 'not SGD', 'no dampening, momentum')
+    done = command('train', options=sgd, flags=['--resume', checkpoint])
+    refused(done, checkpoint.name, 'not SGD', 'no dampening, momentum')
 
 
 @pytest.mark.parametrize('content, words', [(None, ('weights.pth', 'load_from')), (b'hello', ('weights.pth', )),
