@@ -108,9 +108,15 @@ def build(setting: Setting, variant: str) -> nn.Module:
             warehouse.cells.data = warehouse.cells.data.transpose(0, 1).contiguous().transpose(0, 1)
     if 'cells' in variant:
         model.warehouses.store_cells_as(DTYPES[setting.cells])
-    if setting.channels_last and not setting.model.startswith(('od', 'dy')):
+    if setting.channels_last:
         model.to(memory_format=torch.channels_last)
     return torch.compile(model) if 'compiled' in variant else model
+
+
+def autocast(setting: Setting) -> ContextManager:
+    if setting.dtype == 'float32':
+        return nullcontext()
+    return torch.autocast(torch.device(setting.device).type, dtype=DTYPES[setting.dtype])
 
 
 def step_of(setting: Setting, variant: str) -> Callable[[], None]:
@@ -120,11 +126,9 @@ def step_of(setting: Setting, variant: str) -> Callable[[], None]:
     if setting.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     path: Callable[[], ContextManager] = reference_path if variant == 'reference' else nullcontext
-    autocast = torch.autocast(torch.device(setting.device).type, dtype=DTYPES[setting.dtype],
-                              enabled=setting.dtype != 'float32')
 
     def forward() -> Tensor:
-        with path(), autocast:
+        with path(), autocast(setting):
             return sum(output.float().mean() for output in model(images))
 
     def inference() -> None:
