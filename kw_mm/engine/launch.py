@@ -44,6 +44,8 @@ def train(args: Namespace) -> None:
 @refusing(NAMED)
 def test(args: Namespace) -> None:
     """Evaluate as ``tools/test.py`` was told."""
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out {args.out} is no name of a pickle file; end it in .pkl')
     cfg = _common_config(args)
     check_checkpoint(args.checkpoint)
     check_datasets(cfg, 'test')

@@ -5,7 +5,7 @@ a cell: each reads its n rows once, and what it writes is a kernel's rows in the
 warehouse serves up to 19 layers; their gradients are summed in one tensor while the backward pass goes through them.
 """
 import weakref
-from typing import Dict, Optional
+from typing import Dict, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..dynamic_conv.tracing import is_traced
 from .scratch import scratch, worth_scratch
 
 Sums = Dict[int, Tensor]        # by backward pass: they can be nested, repeated or abandoned
+Casts = Dict[torch.dtype, Tensor]
 
 
 class CellGradients:
@@ -36,12 +37,18 @@ class CellGradients:
     def token(self, cells: Tensor) -> Tensor:
         """What stands for the cells in autograd's graph; it lives as long as a graph that has it."""
         token = self._token and self._token()
-        if token is None or token.cells() is not cells:
+        if token is None or token.cells() is not cells or token.state != _state(cells):     # a loss may outlive its step
             sums: Sums = {}
-            token = _HandOver.apply(cells, sums)
-            token.cells, token.sums, token.casts = weakref.ref(cells), sums, {}
+            casts: Casts = {}
+            token = _HandOver.apply(cells, sums, casts)
+            token.cells, token.state, token.sums, token.casts = weakref.ref(cells), _state(cells), sums, casts
             self._token = weakref.ref(token)
         return token
+
+
+def _state(cells: Tensor) -> Tuple[int, bool]:
+    """What changes when the cells are trained, loaded, frozen or set free."""
+    return cells._version, cells.requires_grad
 
 
 def _add(sums: Sums, rows: Tensor, grad: Tensor, dtype: torch.dtype) -> None:
@@ -63,15 +70,16 @@ def _add(sums: Sums, rows: Tensor, grad: Tensor, dtype: torch.dtype) -> None:
 class _HandOver(torch.autograd.Function):
 
     @staticmethod
-    def forward(ctx, cells: Tensor, sums: Sums) -> Tensor:
+    def forward(ctx, cells: Tensor, sums: Sums, casts: Casts) -> Tensor:
         ctx.set_materialize_grads(False)
-        ctx.sums = sums
+        ctx.sums, ctx.casts = sums, casts
         return cells.new_empty(0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, _):
-        return ctx.sums.pop(torch._C._current_graph_task_id(), None), None
+        ctx.casts.clear()                   # an optimizer may change the cells' data behind autograd's back
+        return ctx.sums.pop(torch._C._current_graph_task_id(), None), None, None
 
 
 class _Mix(torch.autograd.Function):
@@ -102,7 +110,7 @@ def _by_rows(grad: Tensor, cells: Tensor) -> Tensor:
     return torch.bmm(grad, cells.transpose(1, 2)).sum(dim=0)
 
 
-def _cast(casts: Dict[torch.dtype, Tensor], cells: Tensor, dtype: torch.dtype) -> Tensor:
+def _cast(casts: Casts, cells: Tensor, dtype: torch.dtype) -> Tensor:
     """The cells in another dtype, cast once for all layers of a forward pass."""
     if cells.dtype == dtype:
         return cells

@@ -4,7 +4,7 @@ import threading
 from typing import Dict, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..dynamic_conv.per_image import MAPPED_BYTES
 
@@ -21,10 +21,14 @@ def scratch(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     if dtype not in pieces or pieces[dtype].numel() < size:
         pieces.pop(dtype, None)
         with torch.inference_mode(False):               # else nobody could write to it outside of inference mode
-            pieces[dtype] = torch.empty(size, dtype=dtype)
+            pieces[dtype] = torch.empty(size, dtype=dtype, device='cpu')      # whatever the default device
     return pieces[dtype][:size].view(shape)
 
 
 def worth_scratch(shape: Sequence[int], like: Tensor) -> bool:
-    """Whether a tensor of this shape, of the device and dtype of another, is mapped anew at every allocation."""
-    return like.device.type == 'cpu' and math.prod(shape) * like.element_size() >= MAPPED_BYTES
+    """Whether a tensor of this shape, of the device and dtype of another, is mapped anew at every allocation.
+
+    Memory without contents, as under torch's ``FakeTensorMode``, is none to keep.
+    """
+    large = like.device.type == 'cpu' and math.prod(shape) * like.element_size() >= MAPPED_BYTES
+    return large and type(like) in (Tensor, nn.Parameter) and type(torch.empty(0)) is Tensor

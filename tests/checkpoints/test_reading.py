@@ -3,6 +3,7 @@ import argparse
 import os
 import random
 import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -34,12 +35,13 @@ def test_training_checkpoints_load_and_their_extras_are_inert(tmp_path):
     log = HistoryBuffer()
     log.update(1.0)
     content = dict(state_dict=dict(a=torch.ones(2)), args=argparse.Namespace(lr=1), message_hub=dict(log=log),
-                   meta=dict(classes=('a', ), time=np.float64(3), array=np.arange(3)))
+                   meta=dict(classes=('a', ), time=np.float64(3), array=np.arange(3)),
+                   param_schedulers=[dict(milestones=Counter([8, 11]))])
     torch.save(content, tmp_path / 'x.pth')
     read = read_checkpoint(str(tmp_path / 'x.pth'))
     assert torch.equal(read['state_dict']['a'], torch.ones(2))
     assert isinstance(read['args'], Inert) and isinstance(read['message_hub']['log'], Inert)
-    assert read['meta']['array'].tolist() == [0, 1, 2]
+    assert read['meta']['array'].tolist() == [0, 1, 2] and read['param_schedulers'][0]['milestones'][11] == 1
 
 
 def test_code_in_a_file_is_refused_with_advice_not_executed(tmp_path, monkeypatch):
@@ -52,18 +54,41 @@ def test_code_in_a_file_is_refused_with_advice_not_executed(tmp_path, monkeypatc
     assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
 
 
-def test_a_file_cannot_change_what_it_names(tmp_path):
-    state_of_a_function = b'\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x07\x00\x00\x00changed\x88s\x86b.'
-    path = tmp_path / 'x.pth'
+def unicode(text):
+    return b'X' + len(text).to_bytes(4, 'little') + text.encode()
+
+
+def crafted(path, instructions):
+    """A checkpoint file with such a pickle."""
     torch.save({}, path)
     with zipfile.ZipFile(path) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, 'w') as archive:
         for name, data in content.items():
-            archive.writestr(name, state_of_a_function if name.endswith('data.pkl') else data)
+            archive.writestr(name, b'\x80\x02' + instructions if name.endswith('data.pkl') else data)
+    return str(path)
+
+
+def test_a_file_cannot_change_what_it_names(tmp_path):
+    state_of_a_function = b'ctorch._utils\n_rebuild_tensor_v2\nN}' + unicode('changed') + b'\x88s\x86b.'
     with pytest.raises(CheckpointError, match='does not execute|damaged'):
-        read_checkpoint(str(path))
+        read_checkpoint(crafted(tmp_path / 'x.pth', state_of_a_function))
     assert not hasattr(torch._utils._rebuild_tensor_v2, 'changed')
+
+
+ADDRESS = b'\x8a\x08AAAAAAAA'
+TYPE_V8 = b'cnumpy\ndtype\n' + unicode('V8') + b'\x89\x88\x87R'
+POINTERS = b'(K\x03' + unicode('|') + b'N(' + unicode('a') + b't}' + unicode('a') + b'cnumpy\ndtype\n' + unicode('O') \
+    + b'\x89\x88\x87RK\x00\x86sK\x08K\x01K\x00tb.'
+
+
+@pytest.mark.parametrize('instructions', [
+    b'ctorch.storage\nUntypedStorage\n)}' + unicode('allocator') + ADDRESS + b's\x92.',
+    b'ctorch\nTensor\n)}' + unicode('cdata') + ADDRESS + b's\x92.', TYPE_V8 + POINTERS],
+    ids=['allocator', 'tensor', 'records of objects'])
+def test_a_file_cannot_name_addresses(tmp_path, instructions):
+    with pytest.raises(CheckpointError, match='does not execute|damaged'):
+        read_checkpoint(crafted(tmp_path / 'x.pth', instructions))
 
 
 def test_own_runs_read_everything_and_leave_the_environment_alone(tmp_path, monkeypatch):

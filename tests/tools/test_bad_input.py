@@ -243,3 +243,8 @@ def test_the_stack_trace_can_be_had(command, monkeypatch):
     monkeypatch.setenv('KW_MM_TRACEBACK', '1')
     done = command('train', options=['model.backbone.budget=0'])
     assert done.code == 2 and 'as_budget' in done.stderr and 'budget=0 ' in done.error
+
+
+def test_predictions_are_saved_as_pickle(command):
+    done = command('test', 'any.pth', flags=['--out', 'predictions.json'])
+    assert done.code == 2 and 'predictions.json is no name of a pickle file' in done.error

@@ -176,6 +176,34 @@ def test_under_autocast_gradients_are_float32_and_close(x, dtype):
         assert torch.cosine_similarity(found[key].flatten(), value.flatten(), dim=0) > 0.95, key
 
 
+@pytest.mark.parametrize('behind_autograd', [False, True])
+def test_cells_cast_for_autocast_are_those_of_the_step(x, behind_autograd):
+    """In the usual loop the loss, and with it the graph, of a step lives until the next one's is there."""
+    def losses(keep):
+        net, found = network(), []
+        for _ in range(3):
+            with torch.autocast('cpu', dtype=torch.bfloat16):
+                loss = net(x).float().square().mean()
+            loss.backward()
+            found.append(loss.item())
+            for p in net.parameters():
+                (p.data if behind_autograd else p.detach()).sub_(0.1 * p.grad)
+                p.grad = None
+            loss = loss if keep else None
+        return found
+    assert losses(keep=True) == losses(keep=False)
+
+
+def test_cells_set_free_while_an_earlier_graph_lives(x):
+    net = network()
+    expected = gradients(net, x)
+    net.warehouses.requires_grad_(False)
+    loss = net(x).square().mean()
+    net.warehouses.requires_grad_(True)
+    same(gradients(net, x), expected)
+    loss.backward()
+
+
 def test_channels_last_network(x):
     net = network().eval()
     expected = net(x)

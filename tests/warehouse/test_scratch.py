@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kw_mm.warehouse import apply_kernel_warehouse, kw_layers, scratch
 
@@ -58,3 +59,15 @@ def test_kernels_that_are_asked_for_are_ones_own(net):
         kept = first.clone()
         net(images(0))
     assert torch.equal(first, kept)
+
+
+@torch.no_grad()
+def test_it_is_memory_of_the_cpu_with_contents(net):
+    scratch._pieces.__dict__.clear()
+    x = images(0)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        net(x)
+    with torch.device('meta'):
+        found = net(x)
+    with torch.enable_grad():
+        assert torch.equal(found, net(x))
