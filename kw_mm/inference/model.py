@@ -6,10 +6,10 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 from mmengine.structures import BaseDataElement
-from torch import nn
 
+from ..analysis.report import build_model
 from ..checkpoints.convert import for_openmmlab
 from ..checkpoints.reading import read_checkpoint
 from ..checkpoints.whole_model import load_whole
@@ -39,7 +39,7 @@ class Predictor:
         self.scope = cfg.get('default_scope') or 'mmengine'
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         with DefaultScope.overwrite_default_scope(self.scope):
-            self.model = _build(cfg)
+            self.model = build_model(cfg)
             self.pipeline = _pipeline(cfg)
             content = read_checkpoint(checkpoint)
             load_whole(self.model, for_openmmlab(content), checkpoint)
@@ -73,15 +73,6 @@ class Predictor:
         if number != len(self.classes):
             raise UserError(f'the model has {number} classes, but {len(self.classes)} names are known for them; give '
                             "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config, one name per class")
-
-
-def _build(cfg: Config) -> nn.Module:
-    if 'data_preprocessor' in cfg:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    try:
-        return MODELS.build(cfg.model)
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError, ImportError) as error:
-        raise UserError(f'the model of config {cfg.filename!r} cannot be built: {error}') from error
 
 
 def _pipeline(cfg: Config) -> Compose:
