@@ -13,7 +13,7 @@ from ..analysis.report import build_model
 from ..checkpoints.convert import for_openmmlab
 from ..checkpoints.reading import read_checkpoint
 from ..checkpoints.whole_model import load_whole
-from ..engine.config import tested_dataset
+from ..engine.config import tested_dataset, type_name
 from ..errors import UserError
 
 
@@ -78,7 +78,7 @@ class Predictor:
 def _pipeline(cfg: Config) -> Compose:
     """The test pipeline from the loaded image on, without annotations."""
     steps = tested_dataset(cfg).get('pipeline') or []
-    kept = [step for step in steps if not step.type.endswith(('LoadImageFromFile', 'LoadAnnotations'))]
+    kept = [step for step in steps if not type_name(step).endswith(('LoadImageFromFile', 'LoadAnnotations'))]
     if len(kept) == len(steps):
         raise UserError(f'config {cfg.filename!r} has no test_dataloader.dataset.pipeline with LoadImageFromFile in it')
     return Compose(kept)
@@ -88,7 +88,7 @@ def _names(cfg: Config, content: Any) -> Tuple[Sequence[str], Any]:
     """Class names and palette: the checkpoint's, else the config's, else those of its kind of dataset."""
     dataset = tested_dataset(cfg)
     with DATASETS.switch_scope_and_registry(None) as registry:                          # of the default scope
-        kind = registry.get(dataset.type)
+        kind = registry.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
     known = [_saved_names(content), dataset.get('metainfo') or {}, getattr(kind, 'METAINFO', {})]
     named = next((names for names in known if names.get('classes')), None)
     if named is None:

@@ -13,6 +13,7 @@ import torch
 from command_line import ROOT
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
+from mmpretrain.registry import TRANSFORMS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kw_mm.analysis.attention_of_images import attention_of
@@ -172,6 +173,17 @@ def test_images_are_normalised_as_the_runner_does_it(tmp_path):
     normalised = [build_model(cfg).data_preprocessor(pseudo_collate([sample.data]))['inputs'] for cfg in (inside, beside)]
     assert torch.equal(*normalised) and normalised[0].abs().max() <= 2
     assert 'data_preprocessor' not in beside.model
+
+
+def test_a_pipeline_of_classes(tmp_path):
+    """As in mmengine's pure Python configs."""
+    cfg = load_config(str(classifier(tmp_path, dict(type='KWResNet', depth=18), 512)))
+    by_name = file_samples(cfg, [str(tmp_path / 'image0.png')])
+    for step in cfg.test_dataloader.dataset.pipeline:
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            step.type = TRANSFORMS.get(step.type)
+    by_class = file_samples(cfg, [str(tmp_path / 'image0.png')])
+    assert np.array_equal(by_name[0].image, by_class[0].image)
 
 
 def test_what_cannot_be_drawn_is_said_in_one_sentence(tmp_path):
