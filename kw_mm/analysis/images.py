@@ -8,6 +8,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, DefaultScope
 
 from ..engine.checks import check_datasets
+from ..engine.config import type_name
 from ..errors import UserError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -37,7 +38,7 @@ def file_samples(cfg: Config, paths: Sequence[str]) -> List[Sample]:
     if steps is None:
         raise UserError(f'config {cfg.filename!r} has no test_dataloader with a pipeline, which images go through')
     with _scope(cfg):
-        pipeline = Compose([step for step in steps if 'Annotations' not in step['type']])
+        pipeline = Compose([step for step in steps if 'Annotations' not in type_name(step)])
         return [_sample(path.name, _read(pipeline, path, i)) for i, path in enumerate(_expand(paths))]
 
 

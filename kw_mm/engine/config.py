@@ -73,6 +73,11 @@ def tested_dataset(cfg: Config) -> ConfigDict:
     return dataset
 
 
+def type_name(step: Dict[str, Any]) -> str:
+    """The name of a config's ``type``, which is a class in mmengine's pure Python configs."""
+    return step['type'] if isinstance(step['type'], str) else step['type'].__name__
+
+
 def coco_annotations(cfg: Config) -> Optional[str]:
     """The annotation file of the dataset that is tested on, where it is in COCO's form and exists."""
     dataset = tested_dataset(cfg)

@@ -1,4 +1,5 @@
 """Comparing a written file with PyTorch."""
+import math
 from typing import Callable, List, NamedTuple, Sequence, Tuple
 
 import torch
@@ -41,7 +42,8 @@ def compare(part: nn.Module, run: Callable[[Tensor], List[Tensor]], sizes: Seque
 
 
 def deviation(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """Largest difference of any tensor, relative to the largest value of that tensor; infinite for other shapes."""
+    """Largest difference of any tensor, relative to the largest value of that tensor; infinite for other shapes and NaN."""
     if [one.shape for one in expected] != [other.shape for other in found]:
         return float('inf')
-    return max(float((one - other).abs().max() / one.abs().max().clamp(min=1e-30)) for one, other in zip(expected, found))
+    deviations = [float((one - other).abs().max() / one.abs().max().clamp(min=1e-30)) for one, other in zip(expected, found)]
+    return float('inf') if any(map(math.isnan, deviations)) else max(deviations)      # of nan, max() depends on the order

@@ -62,7 +62,8 @@ class DetectorPart(nn.Module):
         levels = self.head.prior_generator.num_levels if hasattr(self.head, 'prior_generator') else 1
         features = levels if self.two_stages else 0
         kinds = (len(outputs) - features) // levels
-        heads = HEAD_OUTPUTS if 2 <= kinds <= 3 else [f'output{i}_' for i in range(kinds)]
+        centred = any('centerness' in name for name, _ in self.head.named_children())
+        heads = HEAD_OUTPUTS if kinds == (3 if centred else 2) else [f'output{i}_' for i in range(kinds)]
         prefix = 'rpn_' if self.two_stages else ''
         names = [f'feature{i}' for i in range(features)]
         return names + [f'{prefix}{head}{level}' for head in heads[:kinds] for level in range(levels)]

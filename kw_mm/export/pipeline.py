@@ -59,6 +59,10 @@ def export(config: str, checkpoint: str, to: str, path: str, *, part: str = 'bac
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise UserError(f'folder {folder!r} for {path!r} does not exist')
+    if os.path.isdir(path):
+        raise UserError(f'{path!r} is a folder; name a file in it')
+    if min(size) < 1:
+        raise UserError(f'size={size[0]} {size[1]} is no size of an image; use for example {SIZE[0]} {SIZE[1]}')
     cfg = load_config(config)
     network = _load(cfg, checkpoint, part).eval().requires_grad_(False)
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))

@@ -46,10 +46,13 @@ def find_inputs(paths: Sequence[str]) -> Inputs:
 
 
 def output_names(files: Sequence[Path], ending: Optional[str] = None) -> Dict[Path, str]:
-    """A name for the picture or video drawn from each file: its own, with its folder's before it where two are equal."""
+    """A name for the picture or video drawn from each file: its own; where two are equal, with its folder's before it, and
+    with its own ending where that is another than the one given.
+    """
     names = {file: file.stem + (ending or file.suffix) for file in files}
     counts = [list(names.values()).count(name) for name in names.values()]
-    return {file: name if count == 1 else '_'.join([*file.resolve().parts[1:-1], name])
+    kept = {file: name if name == file.name else file.name + ending for file, name in names.items()}
+    return {file: name if count == 1 else '_'.join([*file.resolve().parts[1:-1], kept[file]])
             for (file, name), count in zip(names.items(), counts)}
 
 

@@ -6,14 +6,14 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 from mmengine.structures import BaseDataElement
-from torch import nn
 
+from ..analysis.report import build_model
 from ..checkpoints.convert import for_openmmlab
 from ..checkpoints.reading import read_checkpoint
 from ..checkpoints.whole_model import load_whole
-from ..engine.config import tested_dataset
+from ..engine.config import tested_dataset, type_name
 from ..errors import UserError
 
 
@@ -39,7 +39,7 @@ class Predictor:
         self.scope = cfg.get('default_scope') or 'mmengine'
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         with DefaultScope.overwrite_default_scope(self.scope):
-            self.model = _build(cfg)
+            self.model = build_model(cfg)
             self.pipeline = _pipeline(cfg)
             content = read_checkpoint(checkpoint)
             load_whole(self.model, for_openmmlab(content), checkpoint)
@@ -75,19 +75,10 @@ class Predictor:
                             "test_dataloader.dataset.metainfo=dict(classes=(...)) in the config, one name per class")
 
 
-def _build(cfg: Config) -> nn.Module:
-    if 'data_preprocessor' in cfg:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    try:
-        return MODELS.build(cfg.model)
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError, ImportError) as error:
-        raise UserError(f'the model of config {cfg.filename!r} cannot be built: {error}') from error
-
-
 def _pipeline(cfg: Config) -> Compose:
     """The test pipeline from the loaded image on, without annotations."""
     steps = tested_dataset(cfg).get('pipeline') or []
-    kept = [step for step in steps if not step.type.endswith(('LoadImageFromFile', 'LoadAnnotations'))]
+    kept = [step for step in steps if not type_name(step).endswith(('LoadImageFromFile', 'LoadAnnotations'))]
     if len(kept) == len(steps):
         raise UserError(f'config {cfg.filename!r} has no test_dataloader.dataset.pipeline with LoadImageFromFile in it')
     return Compose(kept)
@@ -97,7 +88,7 @@ def _names(cfg: Config, content: Any) -> Tuple[Sequence[str], Any]:
     """Class names and palette: the checkpoint's, else the config's, else those of its kind of dataset."""
     dataset = tested_dataset(cfg)
     with DATASETS.switch_scope_and_registry(None) as registry:                          # of the default scope
-        kind = registry.get(dataset.type)
+        kind = registry.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
     known = [_saved_names(content), dataset.get('metainfo') or {}, getattr(kind, 'METAINFO', {})]
     named = next((names for names in known if names.get('classes')), None)
     if named is None:

@@ -3,6 +3,7 @@ import json
 import sys
 from argparse import Namespace
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
@@ -41,10 +42,15 @@ def predict(args: Namespace) -> None:
     out = Path(args.out_dir)
     _check_overwriting(inputs.images + inputs.videos, out)
     detect = Detection(predictor, out, args.score_thr, category_ids(predictor.classes, coco_annotations(cfg)))
+    problems = []
     for video, name in output_names(inputs.videos, '.mp4').items():
-        detect.video(video, name)
+        with _put_aside(problems):
+            detect.video(video, name)
     if inputs.images:
-        detect.images(inputs.images)
+        with _put_aside(problems):
+            detect.images(inputs.images)
+    if problems:
+        raise UserError('; '.join(problems))
 
 
 class Detection:
@@ -55,12 +61,18 @@ class Detection:
         out: Folder to write to.
         score_thr: For drawing; everything is written down.
         ids: Category ids by label.
+
+    Raises:
+        UserError: The folder cannot be made.
     """
 
     def __init__(self, predictor: Predictor, out: Path, score_thr: float, ids: Sequence[int]) -> None:
         self.predictor, self.out, self.score_thr, self.ids = predictor, out, score_thr, ids
         self.draw = Drawing(predictor.classes, predictor.palette, score_thr)
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f'--out-dir {str(out)!r} cannot be made ({error.strerror}); name another') from error
 
     def images(self, paths: Sequence[Path]) -> None:
         """Pictures, and ``predictions.json`` of them all.
@@ -138,6 +150,15 @@ def _name(damaged: Sequence[Path], number: int) -> None:
     if damaged:
         named = ', '.join(map(str, damaged[:3])) + (f' and {len(damaged) - 3} more' if len(damaged) > 3 else '')
         raise UserError(f'{len(damaged)} of {number} pictures cannot be read: {named}')
+
+
+@contextmanager
+def _put_aside(problems: List[str]) -> Iterator[None]:
+    """Go on after what cannot be read; it is named in the end."""
+    try:
+        yield
+    except UserError as error:
+        problems.append(str(error))
 
 
 def _image_ids(paths: Sequence[Path]) -> Dict[Path, int]:

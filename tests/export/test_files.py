@@ -94,6 +94,16 @@ def test_what_is_known_about_the_images_goes_with_the_file(tmp_path):
     assert json.loads(about['kw_mm.json']) == dict(outputs='x')
 
 
+def test_nan_in_any_output_does_not_pass():
+    one = torch.ones(2)
+    for bad in range(2):
+        outputs = [torch.full((2, ), float('nan')) if i == bad else one for i in range(2)]
+        part = BackbonePart(torch.nn.Conv2d(3, 1, 1))
+        part.backbone.forward = lambda images: (one, one)
+        row, = compare(part, lambda images: outputs, [(4, 4)], [1])
+        assert row.deviation == float('inf')
+
+
 @pytest.mark.parametrize('hidden, message', [(('onnx', 'onnxscript'), 'pip install onnx onnxscript'),
                                              (('onnxscript', ), 'needs onnxscript: pip install')])
 def test_missing_packages_are_named(hidden, message, tmp_path, monkeypatch):

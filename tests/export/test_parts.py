@@ -73,3 +73,10 @@ def test_a_model_without_a_dense_head_is_refused():
 def test_a_classifier_has_a_backbone():
     part = BackbonePart(model_of('imagenet/kw_r18_100e_in1k.py'))
     assert part.names(part(torch.randn(1, 3, 64, 64))) == ['feature0']
+
+
+@pytest.mark.parametrize('child, third', [('conv_centerness', 'centerness0'), ('conv_obj', 'output2_0')])
+def test_a_third_map_is_centerness_only_where_the_head_has_it(child, third):
+    part = DetectorPart(model_of('retinanet_kw_r50_1x_coco.py'))
+    part.head = nn.ModuleDict({child: nn.Identity()})
+    assert part.names((None, ) * 3)[-1] == third

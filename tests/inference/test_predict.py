@@ -72,18 +72,38 @@ def test_pictures_of_one_name_are_kept_apart(weights, pictures, tmp_path):
     assert {result['image_id'] for result in predictions(tmp_path / 'out')} == {1, 2}        # their names say nothing
 
 
-def test_video(weights, tmp_path):
-    path = tmp_path / 'clip.avi'
+def film(path, frames=3):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5.0, (96, 64))
-    for i in range(3):
+    for i in range(frames):
         writer.write(blobs(i, (64, 96)))
     writer.release()
+    return path
+
+
+def test_video(weights, tmp_path):
+    path = film(tmp_path / 'clip.avi')
     predict(arguments(weights, path, out_dir=tmp_path / 'out'))
     drawn = cv2.VideoCapture(str(tmp_path / 'out/clip.mp4'))
     assert (drawn.get(cv2.CAP_PROP_FRAME_COUNT), drawn.get(cv2.CAP_PROP_FPS)) == (3, 5)
     assert drawn.read()[1].shape == (64, 96, 3)
     results = json.loads((tmp_path / 'out/clip.json').read_text())
     assert {result['image_id'] for result in results} == {0, 1, 2} and results[0]['file_name'] == 'clip.avi'
+
+
+def test_videos_that_differ_in_their_ending_are_kept_apart(weights, tmp_path):
+    paths = film(tmp_path / 'clip.avi', 2), film(tmp_path / 'clip.mkv', 1)
+    predict(arguments(weights, *paths, out_dir=tmp_path / 'out'))
+    drawn = sorted((tmp_path / 'out').glob('*.mp4'))
+    assert [path.name[-12:] for path in drawn] == ['clip.avi.mp4', 'clip.mkv.mp4']
+    assert [cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) for path in drawn] == [2, 1]
+    assert sorted(path.name[-8:] for path in (tmp_path / 'out').glob('*.json')) == ['avi.json', 'mkv.json']
+
+
+def test_after_a_damaged_video_the_rest_is_done(weights, pictures, tmp_path):
+    (tmp_path / 'a.mp4').write_bytes(b'no video')
+    with pytest.raises(UserError, match=r"^video '.*a.mp4' cannot be read"):
+        predict(arguments(weights, tmp_path / 'a.mp4', pictures, out_dir=tmp_path / 'out'))
+    assert len(list((tmp_path / 'out').glob('*.png'))) == 3 and predictions(tmp_path / 'out')
 
 
 def test_damaged_pictures_are_named_when_all_others_are_done(weights, pictures, tmp_path):
@@ -98,16 +118,17 @@ def test_damaged_pictures_are_named_when_all_others_are_done(weights, pictures, 
 @pytest.mark.parametrize('case, message', [
     ('nowhere', 'does not exist; name a picture, a video or a folder'), ('empty', 'holds neither pictures nor videos'),
     ('note.txt', 'is neither a picture nor a video'), ('broken.mp4', 'cannot be read; it is damaged'),
-    ('over', 'would be written over'), ('threshold', '--score-thr 2 is not between 0 and 1'),
+    ('over', 'would be written over'), ('file', 'cannot be made'), ('threshold', '--score-thr 2 is not between 0 and 1'),
     ('classes', 'has 5 classes, but 2 names are known')])
 def test_what_cannot_be_done_is_said(case, message, weights, pictures, tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'note.txt').write_text('')
     (tmp_path / 'broken.mp4').write_bytes(b'no video')
-    inputs = pictures if case in ('over', 'threshold', 'classes') else tmp_path / case
+    inputs = pictures if case in ('over', 'file', 'threshold', 'classes') else tmp_path / case
     names = {'test_dataloader.dataset.metainfo.classes': ['a', 'b']} if case == 'classes' else None
     with pytest.raises(UserError, match=message):
-        predict(arguments(weights, inputs, out_dir=pictures if case == 'over' else tmp_path / 'out', options=names,
+        out = dict(over=pictures, file=tmp_path / 'note.txt').get(case, tmp_path / 'out')
+        predict(arguments(weights, inputs, out_dir=out, options=names,
                           score_thr=2 if case == 'threshold' else 0.1))
 
 

@@ -234,8 +234,9 @@ def test_annotations_of_a_test(command, broken, checkpoint, edit, words):
     refused(command('test', checkpoint, root=broken(edit, 'val')), *words)
 
 
-def test_an_option_without_a_value(config, capsys, monkeypatch):
-    done = run_here('train', config, '--cfg-options', 'foo', capsys=capsys, monkeypatch=monkeypatch)
+@pytest.mark.parametrize('name, more', [('train', []), ('visualize_attention', ['x.pth']), ('predict', ['x.pth', 'x.jpg'])])
+def test_an_option_without_a_value(config, capsys, monkeypatch, name, more):
+    done = run_here(name, config, *more, '--cfg-options', 'foo', capsys=capsys, monkeypatch=monkeypatch)
     assert done.code == 2 and 'KEY=VALUE' in done.stderr and 'Traceback' not in done.stderr
 
 

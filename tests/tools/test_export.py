@@ -58,6 +58,7 @@ def test_errors_are_one_line(tool, checkpoint, tmp_path):
     ('nowhere.py', 'x.pth', 'x', 'backbone', "config '.*nowhere.py' does not exist"),
     ('demo/mask_rcnn_kw_shapes.py', 'nowhere.pth', 'x', 'backbone', "checkpoint '.*nowhere.pth' does not exist"),
     ('demo/mask_rcnn_kw_shapes.py', 'x.pth', 'nowhere/x', 'backbone', "for '.*nowhere/x' does not exist"),
+    ('demo/mask_rcnn_kw_shapes.py', 'x.pth', '.', 'backbone', 'is a folder; name a file in it'),
     ('demo/kw_r50_imagenet_mini.py', 'x.pth', 'x', 'detector', 'has no dense head'),
     ('mask_rcnn_kw_mbv2_1x_coco.py', 'x.pth', 'x', 'backbone', 'does not fit'),
     ('mask_rcnn_kw_mbv2_1x_coco.py', 'x.pth', 'x', 'detector', 'does not fit'),
@@ -67,3 +68,8 @@ def test_what_cannot_be_is_said(checkpoint, tmp_path, config, weights, output, p
     with pytest.raises(UserError, match=message):
         export(str(ROOT / 'configs' / config), str(tmp_path / weights), 'torchscript', str(tmp_path / output), part=part)
     assert [path.name for path in tmp_path.iterdir()] == ['x.pth']
+
+
+def test_a_size_that_is_none_is_said(checkpoint, tmp_path):
+    with pytest.raises(UserError, match='size=-4 64 is no size of an image'):
+        export(str(CONFIG), str(checkpoint), 'torchscript', str(tmp_path / 'x'), size=(-4, 64))

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from command_line import ROOT
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
+from mmpretrain.registry import TRANSFORMS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kw_mm.analysis.attention_of_images import attention_of
@@ -159,6 +161,29 @@ def test_classifiers(tmp_path, backbone, channels, warehouses):
     for warehouse in found:
         assert len(warehouse.alpha) == 2 and torch.isfinite(warehouse.weights).all()
     assert sum(found[0].differences(0, 1).values()) > 0
+
+
+def test_images_are_normalised_as_the_runner_does_it(tmp_path):
+    """mmpretrain's configs have the preprocessor beside the model; mmengine's runner hands it to the model."""
+    path = classifier(tmp_path, dict(type='KWResNet', depth=18, budget=0.5, base_channels=16, stem_channels=16), 128)
+    inside = load_config(str(path))
+    beside = load_config(str(path))
+    beside.data_preprocessor = beside.model.pop('data_preprocessor')
+    sample, = file_samples(inside, [str(tmp_path / 'image0.png')])
+    normalised = [build_model(cfg).data_preprocessor(pseudo_collate([sample.data]))['inputs'] for cfg in (inside, beside)]
+    assert torch.equal(*normalised) and normalised[0].abs().max() <= 2
+    assert 'data_preprocessor' not in beside.model
+
+
+def test_a_pipeline_of_classes(tmp_path):
+    """As in mmengine's pure Python configs."""
+    cfg = load_config(str(classifier(tmp_path, dict(type='KWResNet', depth=18), 512)))
+    by_name = file_samples(cfg, [str(tmp_path / 'image0.png')])
+    for step in cfg.test_dataloader.dataset.pipeline:
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            step.type = TRANSFORMS.get(step.type)
+    by_class = file_samples(cfg, [str(tmp_path / 'image0.png')])
+    assert np.array_equal(by_name[0].image, by_class[0].image)
 
 
 def test_what_cannot_be_drawn_is_said_in_one_sentence(tmp_path):
