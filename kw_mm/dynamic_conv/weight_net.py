@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .per_image import Size, conv2d_per_image
 from .pooling import pool_and_pass
+from .precision import full_precision
 
 
 class KernelScaleAttention(nn.Module):
@@ -32,7 +33,8 @@ class KernelScaleAttention(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(B, C_in) -> factors in (0, 1), shape (B, C_out, G)."""
-        return torch.sigmoid(self.fc2(self.fc1(pooled))).unflatten(1, (-1, self.blocks))
+        with full_precision(pooled):
+            return torch.sigmoid(self.fc2(self.fc1(pooled))).unflatten(1, (-1, self.blocks))
 
 
 class WeightNetConv2d(nn.Conv2d):
