@@ -1,9 +1,8 @@
 """Draw what a detector finds in pictures and videos: python tools/predict.py CONFIG CHECKPOINT IMAGE|FOLDER|VIDEO..."""
 import argparse
 
-from mmengine.config import DictAction
-
 from kw_mm.engine import command
+from kw_mm.engine.arguments import CfgOptions
 from kw_mm.inference import predict
 
 
@@ -15,7 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out-dir', default='predictions', help='folder for pictures and predictions.json')
     parser.add_argument('--score-thr', type=float, default=0.3, help='draw what scores more; the JSON has everything')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default a GPU if there is one')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='changes to the config')
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='changes to the config')
     return parser.parse_args()
 
 

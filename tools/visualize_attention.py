@@ -1,9 +1,8 @@
 """Draw the attention of a model's warehouses: python tools/visualize_attention.py CONFIG CHECKPOINT [IMAGE...]."""
 import argparse
 
-from mmengine.config import DictAction
-
 from kw_mm.engine import command
+from kw_mm.engine.arguments import CfgOptions
 from kw_mm.engine.attention import visualize_attention
 
 
@@ -17,7 +16,7 @@ def main() -> None:
     parser.add_argument('--checkpoints', nargs='+', default=[], metavar='FILE',
                         help='earlier checkpoints of the run, to see how attention moves')
     parser.add_argument('--out', default='attention', help='folder to write to; default attention/')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='changes to the config')
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='changes to the config')
     print(visualize_attention(parser.parse_args()))
 
 
