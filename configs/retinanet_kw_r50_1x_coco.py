@@ -1,7 +1,10 @@
 # RetinaNet with a KernelWarehouse ResNet-50: a stock mmdet config, schedule and all, in which the backbone is another one.
 _base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['kw_mm'], allow_failed_imports=False)
+custom_hooks = [dict(type='EpochSeedHook')]  # a resumed run repeats the uninterrupted one
 default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook'))
+val_evaluator = dict(type='KWCocoMetric')
+test_evaluator = dict(type='KWCocoMetric')
 
 model = dict(
     backbone=dict(

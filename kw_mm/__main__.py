@@ -18,7 +18,8 @@ def main() -> None:
         print(f'usage: kw_mm {{configs,{",".join(tools)}}} ...\n\n"configs" lists the names that can stand for a config '
               'file; "kw_mm TOOL --help" says what a tool takes.')
     else:
-        sys.exit(f'error: kw_mm has no tool {name!r}; it has configs, {", ".join(tools)}')
+        print(f'error: kw_mm has no tool {name!r}; it has configs, {", ".join(tools)}', file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == '__main__':

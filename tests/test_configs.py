@@ -159,3 +159,9 @@ def test_layer_wise_learning_rates_of_convnext(name):
         attention = 'backbone.stages.0.0.depthwise_conv.attention'
         assert rates[f'{attention}.fc2.weight'] == pytest.approx(0.95 ** 6)
         assert decay[f'{attention}.fc2.weight'] == 0.05 and decay[f'{attention}.norm1.weight'] == 0
+
+
+def test_a_resumed_run_repeats_and_detections_are_scored_by_our_metric(cfg):
+    assert 'EpochSeedHook' in [hook.type for hook in cfg.custom_hooks]
+    if is_detector(cfg):
+        assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'KWCocoMetric'

@@ -87,7 +87,7 @@ def test_training_from_an_empty_folder(python, tmp_path):
 
 
 @pytest.mark.parametrize('arguments, code, said', [
-    ('configs', 0, 'imagenet/kw_r50_300e_in1k\n'), ('', 0, 'predict'), ('nothing', 'error: kw_mm has no tool', ''),
+    ('configs', 0, 'imagenet/kw_r50_300e_in1k\n'), ('', 0, 'predict'), ('nothing', 2, 'error: kw_mm has no tool'),
     ('predict', 2, 'predict.py: error: the following arguments are required: config'),
     ('train mask_rcnn_kw_r5_1x_coco', 2, 'there are for example mask_rcnn_kw_r50_1x_coco')])
 def test_the_command_line_names_what_there_is(arguments, code, said, monkeypatch, capsys):

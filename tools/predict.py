@@ -2,7 +2,7 @@
 import argparse
 
 from kw_mm.engine import command
-from kw_mm.engine.arguments import parse_config_args
+from kw_mm.engine.arguments import CfgOptions
 from kw_mm.inference import predict
 
 
@@ -14,7 +14,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out-dir', default='predictions', help='folder for pictures and predictions.json')
     parser.add_argument('--score-thr', type=float, default=0.3, help='draw what scores more; the JSON has everything')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default a GPU if there is one')
-    return parse_config_args(parser)
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='changes to the config')
+    return parser.parse_args()
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 import argparse
 
 from kw_mm.engine import command
-from kw_mm.engine.arguments import parse_config_args
+from kw_mm.engine.arguments import CfgOptions
 from kw_mm.engine.attention import visualize_attention
 
 
@@ -16,7 +16,8 @@ def main() -> None:
     parser.add_argument('--checkpoints', nargs='+', default=[], metavar='FILE',
                         help='earlier checkpoints of the run, to see how attention moves')
     parser.add_argument('--out', default='attention', help='folder to write to; default attention/')
-    print(visualize_attention(parse_config_args(parser)))
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='changes to the config')
+    print(visualize_attention(parser.parse_args()))
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ PUBLISHED_BUDGETS = (1, 4, 1 / 2, 2, 1 / 4, 3 / 4)
 FINAL_NORMS = ('head.norm.', 'classifier.0.')            # of timm's and torchvision's ConvNeXt: part of the backbone
 CLASSIFIERS = ('fc.', 'classifier.1.', 'classifier.2.', 'classifier.', 'head.fc.')
 PLAIN_HEAD = {'head.weight': 'head.fc.weight', 'head.bias': 'head.fc.bias'}
-CONVERTED = 'kw_mm converts ResNets, MobileNetV2, ConvNeXts and vision transformers'
+CONVERTED = 'kw_mm converts ResNets of depth 18, 34, 50, 101 and 152, MobileNetV2, ConvNeXts and vision transformers'
 KW_CLASSIFIER = 'classifier.1.conv.'
 OURS_ONLY = ('.attention.beta', 'warehouses.temperature')
 

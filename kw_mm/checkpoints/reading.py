@@ -48,6 +48,9 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> Any:
     """
     if '://' not in path and not os.path.isfile(path):
         raise CheckpointError(f'checkpoint {path!r} does not exist')
+    if os.path.isfile(path) and _is_text(path):         # torch would take its first letter for an operation
+        raise CheckpointError(f'checkpoint {path!r} is damaged or not a checkpoint (it is text, perhaps a web page saved in '
+                              'its place); fetch or save it again')
     try:
         with refusing(f'checkpoint {path!r}'):
             return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
@@ -78,6 +81,13 @@ def _refusal(what: str, error: Exception) -> str:
     return (f'{what} holds objects that kw_mm does not execute ({_first_line(error)}). If you trust its '
             "author, save its weights alone: checkpoint = torch.load(FILE, weights_only=False); "
             "torch.save(dict(state_dict=checkpoint['state_dict']), NEW_FILE)")
+
+
+def _is_text(path: str) -> bool:
+    """Whether a file begins as no binary file that torch writes: all printable characters."""
+    with open(path, 'rb') as file:
+        start = file.read(256)
+    return len(start) > 16 and all(byte in b'\t\n\r' or 32 <= byte < 127 for byte in start)
 
 
 def _first_line(error: Exception) -> str:

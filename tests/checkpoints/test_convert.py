@@ -73,7 +73,7 @@ def test_torchvision_names_become_mmpretrains():
 @pytest.mark.parametrize('content, to, message', [
     (ResNet(18).state_dict(), 'published', 'no published KernelWarehouse layout'),
     (ResNet(18).state_dict(), 'onnx', "to='onnx' is unknown"),
-    ({'a.weight': torch.zeros(1)}, 'kw_mm', 'unknown network .*converts ResNets, MobileNetV2, ConvNeXts'),
+    ({'a.weight': torch.zeros(1)}, 'kw_mm', 'unknown network .*converts ResNets of depth 18, .*MobileNetV2, ConvNeXts'),
     ({'a': 1}, 'kw_mm', 'no weights'),
 ])
 def test_what_cannot_be_converted_says_why(content, to, message):

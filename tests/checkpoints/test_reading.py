@@ -112,6 +112,14 @@ def test_something_else_is_no_checkpoint(tmp_path, content):
         read_checkpoint(str(path))
 
 
+@pytest.mark.parametrize('text', ['<html>quota exceeded</html>', 'Traceback (most recent call last):\n'])
+def test_text_is_named_without_advice_to_execute_it(tmp_path, text):
+    path = tmp_path / 'x.pth'
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match="x.pth' is damaged or not a checkpoint .it is text"):
+        read_checkpoint(str(path))
+
+
 @pytest.mark.parametrize('content', [{}, {'epoch': 3}, {'state_dict': {}}, [1, 2], 'text'])
 def test_a_file_without_weights_says_what_it_has(content):
     with pytest.raises(ValueError, match='no weights|not a checkpoint'):
