@@ -6,7 +6,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-FILES = ('configs/**/*.py', 'configs/**/metafile.yml', 'model-index.yml', 'tools/*.py', 'tools/dist_*.sh')
+FILES = ('configs/**/*.py', 'configs/**/metafile.yml', 'model-index.yml', 'tools/*.py', 'tools/dist_*.sh', 'tools/slurm_*.sh')
 
 
 class BuildWithConfigs(build_py):

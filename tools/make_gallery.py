@@ -1,6 +1,8 @@
 """Lay out the pictures of tools/test.py --show-dir on one sheet: python tools/make_gallery.py FOLDER FILE.png."""
 import argparse
 
+import cv2
+
 from kw_mm.engine import UserError, command
 from kw_mm.visualization import write_gallery
 
@@ -13,6 +15,10 @@ def main() -> None:
     parser.add_argument('--columns', type=int, default=3)
     parser.add_argument('--most', type=int, default=9, help='how many pictures')
     args = parser.parse_args()
+    if args.columns < 1 or args.most < 1:
+        raise UserError(f'--columns {args.columns} and --most {args.most} must be positive')
+    if not cv2.haveImageWriter(args.file):
+        raise UserError(f'{args.file} is no name of an image file; end it in .png or .jpg')
     try:
         print(write_gallery(args.folder, args.file, columns=args.columns, most=args.most))
     except FileNotFoundError as error:

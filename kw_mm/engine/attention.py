@@ -27,6 +27,8 @@ def visualize_attention(args: Namespace) -> Path:
     """
     if args.number < 1:
         raise UserError(f'--number {args.number} is no number of images; use for example 8')
+    if os.path.exists(args.out) and not os.path.isdir(args.out):
+        raise UserError(f'--out {args.out} is a file; name a folder')
     cfg = load_config(args.config, args.cfg_options)
     checkpoints = [*args.checkpoints, *find_checkpoints(args.checkpoint)]
     for path in checkpoints:

@@ -3,8 +3,9 @@ import os
 from typing import Any, Iterator, Tuple
 
 from mmengine.config import Config
+from torch import nn
 
-from ..errors import UserError
+from ..errors import ConfigError, UserError
 
 
 def check_datasets(cfg: Config, *splits: str) -> None:
@@ -23,6 +24,19 @@ def check_datasets(cfg: Config, *splits: str) -> None:
             if '://' not in path and not os.path.exists(path):
                 raise UserError(f'{path!r} ({where}) does not exist; point data_root at your dataset: '
                                 '--cfg-options data_root=PATH/')
+
+
+def check_stages(model: nn.Module) -> None:
+    """Check that a backbone returns as many feature maps as the neck takes.
+
+    Raises:
+        ConfigError: It does not; names both settings.
+    """
+    returned, taken = (getattr(getattr(model, part, None), setting, None)
+                       for part, setting in (('backbone', 'out_indices'), ('neck', 'in_channels')))
+    if isinstance(returned, (list, tuple)) and isinstance(taken, (list, tuple)) and len(returned) != len(taken):
+        raise ConfigError(f'model.backbone.out_indices={tuple(returned)} gives {len(returned)} feature maps, and '
+                          f'model.neck.in_channels={list(taken)} takes {len(taken)}; a ResNet gives four with (0, 1, 2, 3)')
 
 
 def _paths(dataset: Any, where: str) -> Iterator[Tuple[str, str]]:

@@ -1,15 +1,20 @@
 """Reading a config and what the command line changes in it."""
+import difflib
+import inspect
 import os
+import warnings
 from typing import Any, Dict, Optional
 
 from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import ConfigParsingError
+from mmengine.runner import Runner
 
 from ..config_files import config
 from ..errors import UserError
 from .errors import one_line
 
 UNREADABLE = (SyntaxError, FileNotFoundError, ImportError, LookupError, TypeError, ValueError, NameError, AttributeError,
-              AssertionError)
+              AssertionError, ConfigParsingError)
 
 
 def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
@@ -31,6 +36,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
     except UNREADABLE as error:
         raise UserError(f'config {path!r} cannot be read: {one_line(error)}') from error
     options = dict(options or {})
+    _warn_of_misspelt(options, cfg)
     if 'data_root' in options:
         redirect_data_root(cfg, options['data_root'])
     try:
@@ -38,6 +44,15 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
     except (LookupError, TypeError, ValueError, AssertionError) as error:
         raise UserError(f'--cfg-options {", ".join(options)} do not fit {path!r}: {one_line(error)}') from error
     return cfg
+
+
+def _warn_of_misspelt(options: Dict[str, Any], cfg: Config) -> None:
+    """mmengine takes any new setting, and looks at those alone that it knows."""
+    for name in {option.partition('.')[0] for option in options}:
+        close = [] if name in cfg else difflib.get_close_matches(name, cfg, n=1, cutoff=0.85)
+        if close and name not in inspect.signature(Runner).parameters:
+            warnings.warn(f'--cfg-options {name}=...: the config has no {name!r}, which changes nothing; '
+                          f'was {close[0]!r} meant?', stacklevel=2)
 
 
 def redirect_data_root(cfg: Config, data_root: str) -> None:

@@ -13,6 +13,7 @@ from ..checkpoints.convert import for_openmmlab
 from ..checkpoints.reading import read_checkpoint
 from ..checkpoints.whole_model import load_whole
 from ..errors import CheckpointError
+from .checks import check_stages
 from .data_checks import check_classes, check_training_data
 from .disk import full_disk_explained
 from .errors import one_line, what_to_mend
@@ -44,7 +45,9 @@ class KWRunner(Runner):
 
     def build_model(self, model: Any) -> nn.Module:
         with building('model'):
-            return super().build_model(model)
+            model = super().build_model(model)
+        check_stages(model)
+        return model
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         with building('optim_wrapper', optim_wrapper):

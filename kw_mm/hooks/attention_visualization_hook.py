@@ -87,4 +87,6 @@ class AttentionVisualizationHook(Hook):
                 runner.visualizer.add_image(f'attention_{warehouse.name}', image, step)
         runner.visualizer.add_scalars(dict(scalars, iter=step), step=step)
         entropies = [value for name, value in scalars.items() if 'entropy' in name]
+        if not entropies:                       # of a network whose hooks are skipped, as a compiled one's may be
+            return
         runner.logger.info(f'Attention of {len(entropies)} warehouses: mean entropy {sum(entropies) / len(entropies):.3f}')

@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..errors import UserError
+
 DPI = 144
 SMALL, NORMAL = 7, 8                    # points
 COLORS = ('#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#777777', '#222222')
@@ -19,8 +21,14 @@ def new_figure(width: float, height: float, **options) -> Figure:
 
 
 def save_figure(figure: Figure, file: Union[str, Path]) -> Path:
-    """Write a figure to an image file, in a folder that is made."""
+    """Write a figure to an image file, in a folder that is made.
+
+    Raises:
+        UserError: A folder, or a name without an ending.
+    """
     file = Path(file)
+    if file.is_dir() or not file.suffix:
+        raise UserError(f'{str(file)!r} is no name of an image file; name one, e.g. {str(file / "curves.png")!r}')
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
     return file

@@ -20,12 +20,13 @@ def write_gallery(folder: str, file: str, *, columns: int = 4, most: int = 12, h
         Path: The file written.
 
     Raises:
-        FileNotFoundError: No picture in the folder.
+        FileNotFoundError: No picture in the folder that can be read.
     """
-    paths = sorted(path for path in Path(folder).rglob('*') if path.suffix in ('.jpg', '.png'))[:most]
-    if not paths:
+    paths = sorted(path for path in Path(folder).rglob('*') if path.suffix.lower() in ('.jpg', '.jpeg', '.png'))
+    images = [image for image in (cv2.imread(str(path)) for path in paths[:most]) if image is not None]
+    if not images:
         raise FileNotFoundError(f'no pictures in {folder}')
-    tiles = [_resize(cv2.imread(str(path)), height) for path in paths]
+    tiles = [_resize(image, height) for image in images]
     width = max(tile.shape[1] for tile in tiles)
     tiles = [_frame(tile, width) for tile in tiles]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)

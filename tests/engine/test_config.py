@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 from mmengine.config import Config
 
@@ -50,6 +52,15 @@ def test_missing_and_broken_configs_are_named(tmp_path):
     broken.write_text('model = dict(')
     with pytest.raises(UserError, match='broken.py'):
         load_config(str(broken))
+
+
+@pytest.mark.parametrize('option, warned', [('dataroot', True), ('find_unused_parameters', False), ('load_from', False)])
+def test_a_misspelt_setting_is_warned_of(config, option, warned):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        load_config(config, {f'{option}.x': 1})
+    found = [str(w.message) for w in caught if 'meant' in str(w.message)]
+    assert len(found) == warned and all(repr(option) in message and "'data_root'" in message for message in found)
 
 
 def test_missing_data_is_named_with_its_setting(config, tmp_path):

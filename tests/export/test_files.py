@@ -1,4 +1,5 @@
 """Files of every format compute what PyTorch does, on batches of 1, 2, 3 and two sizes."""
+import copy
 import json
 
 import pytest
@@ -21,11 +22,20 @@ def written(network, path, to):
 
 
 def check(network, path, to):
-    """ONNX in float32, since onnxruntime has no other convolutions; the rest in float64, where only an error shows."""
+    """ONNX in float32, since onnxruntime has no other convolutions, so that random networks which magnify PyTorch's own
+    rounding magnify its, too; the rest in float64, where only an error shows.
+    """
     part = written(network if to == 'onnx' else network.double(), path, to)
     rows = compare(part, runner(str(path), to), SIZES)
     assert [(row.batch, row.size) for row in rows] == [(batch, size) for size in SIZES for batch in (1, 2, 3)]
-    assert max(row.deviation for row in rows) < (1e-4 if to == 'onnx' else 1e-9), rows
+    limits = [max(1e-4, 5 * row.deviation) for row in compare(part, exactly(part), SIZES)] if to == 'onnx' else [1e-9] * 6
+    assert all(row.deviation < limit for row, limit in zip(rows, limits)), (rows, limits)
+
+
+def exactly(part):
+    """A part in float64."""
+    exact = copy.deepcopy(part).double()
+    return lambda images: [output.float() for output in exact(images.double())]
 
 
 def onnx_graph(path):

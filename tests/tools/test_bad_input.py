@@ -151,6 +151,11 @@ def test_arguments_of_the_backbone(command, option, words):
     refused(command('train', options=[f'model.backbone.{option}']), 'model cannot be built', *words)
 
 
+def test_a_backbone_with_other_outputs_than_the_neck_takes(command):
+    done = command('train', options=['model.backbone.out_indices=(2,)'])
+    refused(done, 'out_indices=(2,) gives 1', 'neck.in_channels=[', 'takes 3', '(0, 1, 2, 3)')
+
+
 def damage(folder, kind):
     path = sorted((folder / 'train2017').glob('*.jpg'))[0]
     if kind == 'missing':

@@ -69,6 +69,8 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(tool, trained, small_config
      "'/nowhere/' (train_dataloader.dataset.data_root) does not exist"),
     (('test', ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py', 'nowhere.pth'), "checkpoint 'nowhere.pth' does not exist"),
     (('make_gallery', '/nowhere', 'x.png'), 'no pictures in /nowhere'),
+    (('make_gallery', '.', 'x.png', '--columns', '0'), '--columns 0'),
+    (('make_gallery', '.', 'sheet'), 'end it in .png'),
     (('make_shapes', 'x', '--size', '3'), 'size=3'),
 ])
 def test_what_is_missing_is_named_in_one_line(tool, tmp_path, args, message):

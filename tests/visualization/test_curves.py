@@ -6,6 +6,7 @@ import pytest
 from kw_mm.errors import UserError
 from kw_mm.visualization import plot_runs
 from kw_mm.visualization.curves import draw_runs
+from kw_mm.visualization.figures import new_figure, save_figure
 from kw_mm.visualization.scalars import name_runs, read_scalars
 
 
@@ -107,3 +108,9 @@ def test_a_users_own_backend_stays():
     before = matplotlib.rcParams._get('backend')
     draw_runs({'run': {'loss': ([1, 2], [2., 1.])}})
     assert matplotlib.rcParams._get('backend') == before
+
+
+@pytest.mark.parametrize('name', ['', 'curves'])
+def test_a_figure_without_an_image_files_name_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match='no name of an image file; name one, e.g.'):
+        save_figure(new_figure(1, 1), tmp_path / name)
