@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn.modules.utils import _pair
 
 from .export import exported_conv2d
+from .one_by_one import convolve_one_by_one, is_channels_last, worth_going_one_by_one
 from .patches import Patches, output_size
 from .reference import Size, grouped_conv2d, on_reference_path
-from .tracing import is_exported
+from .tracing import is_exported, is_traced
 
 MAPPED_BYTES = 32 * 2**20       # allocations above this are mapped, and their pages zeroed, anew each time (glibc)
 
@@ -45,6 +46,8 @@ def conv2d_per_image(x: Tensor,
         return exported_conv2d(x, kernels, bias, stride, padding, dilation, groups)
     size, stride, dilation = tuple(kernels.shape[-2:]), _pair(stride), _pair(dilation)
     pads = _symmetric(padding, size, dilation)
+    if pads is not None and worth_going_one_by_one(x, groups) and not is_traced():
+        return convolve_one_by_one(x, kernels, bias, stride, pads, dilation)
     if groups == 1 and size == (1, 1) and pads == (0, 0):
         x = x if stride == (1, 1) else x[:, :, ::stride[0], ::stride[1]]
         if not _one_convolution(x, kernels):
@@ -60,7 +63,7 @@ def conv2d_per_image(x: Tensor,
 
 def _in_order_of(x: Tensor, kernels: Tensor) -> Tensor:
     """Kernels with the strides of contiguous ones where the features are: otherwise the result is channels-last."""
-    return kernels if _channels_last(x) else kernels.reshape(-1).view(kernels.shape)
+    return kernels if is_channels_last(x) else kernels.reshape(-1).view(kernels.shape)
 
 
 def _symmetric(padding: Union[Size, str], size: Tuple[int, int], dilation: Tuple[int, int]) -> Optional[Tuple[int, int]]:
@@ -96,7 +99,7 @@ def pointwise_per_image(x: Tensor, weights: Tensor, bias: Optional[Tensor] = Non
     Returns:
         Tensor: Shape (B, C_out, H, W), channels-last where ``x`` is.
     """
-    if _channels_last(x):
+    if is_channels_last(x):
         return linear_per_image(x.permute(0, 2, 3, 1), weights, bias).permute(0, 3, 1, 2)
     out = torch.bmm(weights, x.flatten(2))
     out = out if bias is None else out + bias.to(out.dtype).view(1, -1, 1)
@@ -110,11 +113,7 @@ def _multiply_patches(x: Tensor, kernels: Tensor, bias: Optional[Tensor], stride
     out = torch.bmm(rows, patches)
     out = out if bias is None else out + bias.to(out.dtype).view(1, -1, 1)
     out = out.unflatten(2, output_size(x.shape[2:], size, stride, padding, dilation))
-    return out.contiguous(memory_format=torch.channels_last) if _channels_last(x) else out
-
-
-def _channels_last(x: Tensor) -> bool:
-    return x.stride(1) == 1 and not x.is_contiguous()               # also where a stride has left pixels out
+    return out.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else out
 
 
 def linear_per_image(x: Tensor, weights: Tensor, bias: Optional[Tensor] = None) -> Tensor:

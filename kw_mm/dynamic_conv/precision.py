@@ -16,6 +16,13 @@ def is_autocast(device: str) -> bool:
     return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
 
 
+def autocast_dtype(device: str) -> Optional[torch.dtype]:
+    """autocast's dtype on a kind of device; None where it is off."""
+    if not is_autocast(device):
+        return None
+    return torch.get_autocast_cpu_dtype() if device == 'cpu' else torch.get_autocast_gpu_dtype()
+
+
 def full_precision(x: Tensor) -> ContextManager:
     """Turn autocast off, where it is on."""
     return torch.autocast(x.device.type, enabled=False) if is_autocast(x.device.type) else nullcontext()

@@ -8,12 +8,12 @@ from torch.nn.modules.utils import _pair
 
 from ..dynamic_conv import conv2d_per_image, linear_per_image
 from ..dynamic_conv.pooling import pool_and_pass
-from ..dynamic_conv.precision import averaging_dtype, full_precision
+from ..dynamic_conv.precision import autocast_dtype, averaging_dtype, full_precision
 from ..dynamic_conv.reference import Size, on_reference_path
 from ..dynamic_conv.tracing import is_traced
 from .attention import KernelAttention
 from .initialization import why_not_plain
-from .mixing import autocast_dtype, mix_cells
+from .mixing import mix_cells
 from .partition import Partition
 from .recompute import kernels_recomputed
 from .warehouse import Warehouse, Warehouses

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..dynamic_conv.precision import autocast_dtype
 from ..dynamic_conv.tracing import is_traced
 from .scratch import scratch, worth_scratch
 
@@ -150,11 +151,3 @@ def mix_cells(alpha: Tensor, cells: Tensor, gradients: CellGradients, transient:
         return product(rows.to(dtype), cells.to(dtype), transient and not (torch.is_grad_enabled() or is_traced()))
     with torch.autocast(cells.device.type, enabled=False):
         return _Mix.apply(rows, cells, gradients.token(cells), dtype)
-
-
-def autocast_dtype(device: str) -> Optional[torch.dtype]:
-    """autocast's dtype on a kind of device; None where it is off."""
-    if device == 'cpu':
-        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
-    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
-
