@@ -17,7 +17,7 @@ def test_at_temperature_1_it_is_the_plain_network(depth, budget):
     backbone = KWResNet(depth, budget, out_indices=(0, 1, 2, 3))
     inflate(backbone, plain)
     backbone.set_temperature(1)
-    backbone.train().double(), plain.train().double()       # batch statistics of few values magnify float32's rounding
+    backbone.double().train(), plain.double().train()       # batch statistics of few values magnify float32's rounding
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     for found, expected in zip(backbone(x), plain(x)):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.detach().abs().max()))
