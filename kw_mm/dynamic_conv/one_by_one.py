@@ -14,11 +14,13 @@ from .patches import Pair, output_size
 from .precision import autocast_dtype
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)         # that a CPU's convolution library has kernels for
+LEAST_MACS = 16_000_000         # of an image; below, what each call costs besides is more than a faster one saves
 
 
-def worth_going_one_by_one(x: Tensor, groups: int) -> bool:
-    """Whether a loop over the images is the fastest: several of them on a CPU with a library behind its convolutions."""
-    return (groups == 1 and len(x) > 1 and x.device.type == 'cpu' and x.dtype in DTYPES
+def worth_going_one_by_one(x: Tensor, kernels: Tensor, groups: int, stride: Pair) -> bool:
+    """Whether a loop over the images is the fastest: several large ones on a CPU with a library behind its convolutions."""
+    macs = kernels[0].numel() * x.shape[2] * x.shape[3] // (stride[0] * stride[1])
+    return (groups == 1 and len(x) > 1 and macs >= LEAST_MACS and x.device.type == 'cpu' and x.dtype in DTYPES
             and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
 
 

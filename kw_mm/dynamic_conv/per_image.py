@@ -46,7 +46,7 @@ def conv2d_per_image(x: Tensor,
         return exported_conv2d(x, kernels, bias, stride, padding, dilation, groups)
     size, stride, dilation = tuple(kernels.shape[-2:]), _pair(stride), _pair(dilation)
     pads = _symmetric(padding, size, dilation)
-    if pads is not None and worth_going_one_by_one(x, groups) and not is_traced():
+    if pads is not None and worth_going_one_by_one(x, kernels, groups, stride) and not is_traced():
         return convolve_one_by_one(x, kernels, bias, stride, pads, dilation)
     if groups == 1 and size == (1, 1) and pads == (0, 0):
         x = x if stride == (1, 1) else x[:, :, ::stride[0], ::stride[1]]

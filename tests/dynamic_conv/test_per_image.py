@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from kw_mm.dynamic_conv import conv2d_per_image, linear_per_image, reference_path
+from kw_mm.dynamic_conv import conv2d_per_image, linear_per_image, one_by_one, reference_path
 from kw_mm.dynamic_conv.patches import Patches
 from kw_mm.dynamic_conv.pooling import pool_and_pass
 
@@ -44,6 +44,13 @@ def close(found, expected):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.detach().abs().max()))
 
 
+@pytest.fixture(params=['at once', 'one by one'])
+def several(request, monkeypatch):
+    """How several images are convolved: these are too small to be taken one by one unasked."""
+    monkeypatch.setattr(one_by_one, 'LEAST_MACS', 0 if request.param == 'one by one' else 1e9)
+
+
+@pytest.mark.usefixtures('several')
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('size', [(3, 4), (11, 9)])                 # fewer and more positions than output channels
 @pytest.mark.parametrize('batch', [1, 2, 5])
@@ -61,6 +68,7 @@ def test_values_and_gradients(name, batch, size, channels_last):
         close(gradient, expected_gradient)
 
 
+@pytest.mark.usefixtures('several')
 @pytest.mark.parametrize('name, size', [
     ('pointwise', (3, 4)), ('pointwise', (11, 9)), ('pointwise, stride', (11, 9)), ('3x3', (3, 4)), ('3x3, stride', (5, 4))])
 def test_channels_last_stays(name, size):
@@ -94,6 +102,7 @@ def test_linear_is_a_pointwise_convolution():
     close(linear_per_image(x, weights, bias), expected)
 
 
+@pytest.mark.usefixtures('several')
 @pytest.mark.parametrize('size, groups', [((1, 1), 1), ((3, 3), 1), ((3, 3), 8)])
 @pytest.mark.parametrize('batch', [1, 2])
 def test_contiguous_features_stay_contiguous_with_kernels_that_are_not(size, groups, batch):
@@ -102,3 +111,26 @@ def test_contiguous_features_stay_contiguous_with_kernels_that_are_not(size, gro
     kernels = torch.randn(batch, 8, *size, 8 // groups).permute(0, 1, 4, 2, 3)
     out = conv2d_per_image(x, kernels, padding=size[0] // 2, groups=groups)
     assert out.is_contiguous() and nn.functional.conv2d(out, torch.randn(4, 8, 3, 3)).is_contiguous()
+
+
+@pytest.mark.parametrize('name', ['pointwise', '3x3', '3x3, stride'])
+def test_one_by_one_under_autocast(name, monkeypatch):
+    """In autocast's dtype, with gradients in the leaves' own; as exact as all images at once."""
+    x, kernels, bias, arguments = case(GEOMETRIES[name], 3, (11, 9))
+    exact, exact_gradients = run(x, kernels, bias, arguments)
+    monkeypatch.setattr(one_by_one, 'LEAST_MACS', 0)
+    with torch.autocast('cpu', torch.bfloat16):
+        found, gradients = run(x, kernels, bias, arguments)
+    assert found.dtype == torch.bfloat16
+    for one, other in zip((found, *gradients), (exact, *exact_gradients)):
+        assert (one.float() - other).norm() < 0.01 * other.norm()
+    assert all(gradient.dtype == torch.float32 for gradient in gradients)
+
+
+def test_one_by_one_gives_only_the_gradients_that_are_wanted(monkeypatch):
+    monkeypatch.setattr(one_by_one, 'LEAST_MACS', 0)
+    x, kernels, bias, arguments = case(GEOMETRIES['3x3'], 2, (5, 5))
+    for wanted in ((True, False, False), (False, True, False), (False, False, True)):
+        leaves = [tensor.clone().requires_grad_(want) for tensor, want in zip((x, kernels, bias), wanted)]
+        conv2d_per_image(*leaves, *arguments).sum().backward()
+        assert [leaf.grad is not None for leaf in leaves] == list(wanted)

@@ -8,7 +8,7 @@ from half import HALF
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from kw_mm.dynamic_conv import reference_path
+from kw_mm.dynamic_conv import one_by_one, reference_path
 from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
 
 
@@ -64,7 +64,9 @@ def test_a_part_recomputed_in_the_backward_pass(x, part, reentrant):
     same(gradients(net, x.clone(), run), expected)
 
 
-def test_kernels_mixed_again_in_the_backward_pass(x):
+@pytest.mark.parametrize('least_macs', [0, 1e9], ids=['one by one', 'at once'])
+def test_kernels_mixed_again_in_the_backward_pass(x, least_macs, monkeypatch):
+    monkeypatch.setattr(one_by_one, 'LEAST_MACS', least_macs)
     kept, again = network(), network(assemble_checkpoint=True)
     mixed = []
     for net in (kept, again):
