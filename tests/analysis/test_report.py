@@ -52,7 +52,8 @@ def test_sizes_of_no_image_are_refused(size):
 
 def test_the_command(tool):
     done = tool('analyze_model', ROOT / 'configs/imagenet/kw_r18_100e_in1k.py', '--markdown', '--size', 64, 64)
-    tables = [[line.strip('| ').split(' | ') for line in table.splitlines()] for table in done.stdout[done.stdout.index('|'):].strip().split('\n\n')]
+    printed = done.stdout[done.stdout.index('|'):].strip()
+    tables = [[line.strip('| ').split(' | ') for line in table.splitlines()] for table in printed.split('\n\n')]
     summary, parts, warehouses = tables
     assert summary[2][:2] == ['kw_r18_100e_in1k.py, 64 x 64', '11.93'] and summary[2][4] == '0.3849'
     assert [row[0] for row in parts[2:]] == ['backbone', 'head']
