@@ -19,7 +19,7 @@ LEAST_MACS = 16_000_000         # of an image; below, what each call costs besid
 
 def worth_going_one_by_one(x: Tensor, kernels: Tensor, groups: int, stride: Pair) -> bool:
     """Whether a loop over the images is the fastest: several large ones on a CPU with a library behind its convolutions."""
-    macs = kernels[0].numel() * x.shape[2] * x.shape[3] // (stride[0] * stride[1])
+    macs = kernels.shape[1:].numel() * x.shape[2] * x.shape[3] // (stride[0] * stride[1])
     return (groups == 1 and len(x) > 1 and macs >= LEAST_MACS and x.device.type == 'cpu' and x.dtype in DTYPES
             and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
 
@@ -67,7 +67,7 @@ def _kernel(kernel: Tensor, x: Tensor) -> Tensor:
     """An image's kernel. As channels-last it would have contiguous features put in that order, unless they are smaller."""
     if kernel.shape[-2:] == (1, 1):
         return kernel.flatten(1)[..., None, None]
-    return kernel if is_channels_last(x) or kernel.numel() > x[0].numel() else kernel.contiguous()
+    return kernel if is_channels_last(x) or kernel.numel() > x.shape[1:].numel() else kernel.contiguous()
 
 
 def _gradients(grad: Tensor, x: Tensor, kernel: Tensor, geometry: Tuple[Pair, ...], wanted: Tuple[bool, bool]):
