@@ -1,4 +1,5 @@
 """Puts configs and command lines into the package, where OpenMMLab's tools look for them; the rest is in pyproject.toml."""
+
 import shutil
 from pathlib import Path
 
@@ -6,7 +7,15 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-FILES = ('configs/**/*.py', 'configs/**/metafile.yml', 'model-index.yml', 'tools/*.py', 'tools/dist_*.sh', 'tools/slurm_*.sh')
+FILES = (
+    'configs/**/*.py',
+    'configs/**/metafile.yml',
+    'model-index.yml',
+    'tools/*.py',
+    'examples/**/*.py',
+    'tools/dist_*.sh',
+    'tools/slurm_*.sh',
+)
 
 
 class BuildWithConfigs(build_py):

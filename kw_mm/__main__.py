@@ -1,4 +1,5 @@
 """The command lines of an installed kw_mm: kw_mm TOOL ARGUMENTS, or python -m kw_mm TOOL ARGUMENTS."""
+
 import runpy
 import sys
 
@@ -15,10 +16,15 @@ def main() -> None:
         del sys.argv[1]
         runpy.run_path(str(tools[name]), run_name='__main__')
     elif name in ('-h', '--help'):
-        print(f'usage: kw_mm {{configs,{",".join(tools)}}} ...\n\n"configs" lists the names that can stand for a config '
-              'file; "kw_mm TOOL --help" says what a tool takes.')
+        print(
+            f'usage: kw_mm {{configs,{",".join(tools)}}} ...\n\n"configs" lists the names that can stand for a config '
+            'file; "kw_mm TOOL --help" says what a tool takes.'
+        )
     else:
-        print(f'error: kw_mm has no tool {name!r}; it has configs, {", ".join(tools)}', file=sys.stderr)
+        print(
+            f'error: kw_mm has no tool {name!r}; it has configs, {", ".join(tools)}',
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 

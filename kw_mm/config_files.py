@@ -1,4 +1,5 @@
 """Where the configs are that come with kw_mm."""
+
 import difflib
 from pathlib import Path
 from typing import Dict, List
@@ -36,11 +37,20 @@ def config(name: str) -> str:
     """
     configs = _configs()
     wanted = name[:-3] if name.endswith('.py') else name
-    found = wanted if wanted in configs else next((key for key in configs if key.rpartition('/')[2] == wanted), None)
+    found = (
+        wanted
+        if wanted in configs
+        else next((key for key in configs if key.rpartition('/')[2] == wanted), None)
+    )
     if found is None:
         tails = {key.rpartition('/')[2]: key for key in configs}
-        close = difflib.get_close_matches(wanted.rpartition('/')[2], tails, n=3, cutoff=0.5) or list(tails)[:3]
-        raise UserError(f'kw_mm has no config {name!r}; there are for example {", ".join(tails[tail] for tail in close)}')
+        close = (
+            difflib.get_close_matches(wanted.rpartition('/')[2], tails, n=3, cutoff=0.5)
+            or list(tails)[:3]
+        )
+        raise UserError(
+            f'kw_mm has no config {name!r}; there are for example {", ".join(tails[tail] for tail in close)}'
+        )
     return str(configs[found])
 
 

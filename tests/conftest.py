@@ -1,19 +1,22 @@
 """Shared fixtures. Data that cannot be part of the project (licences) is looked for in ../shared."""
+
 from pathlib import Path
 
 import pytest
 import torch
-from command_line import SHARED, run_tool
 from hypothesis import settings
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from mmpretrain.visualization import UniversalVisualizer
+from run_tools import SHARED, run_tool
 
 import kw_mm  # noqa: F401  (registers everything)
 
 # The suite tries the same cases each time; `--hypothesis-profile search` looks for new ones.
-settings.register_profile('repeatable', derandomize=True, deadline=None, max_examples=60, database=None)
+settings.register_profile(
+    'repeatable', derandomize=True, deadline=None, max_examples=60, database=None
+)
 settings.register_profile('search', deadline=None, max_examples=3000, print_blob=True)
 settings.load_profile('repeatable')
 
@@ -47,6 +50,7 @@ def plain_weights():
     if not folder.is_dir():
         pytest.skip(f'needs real ImageNet weights in {folder}')
     import importlib.util
+
     spec = importlib.util.spec_from_file_location('load_weights', folder / 'load_weights.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

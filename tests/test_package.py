@@ -1,4 +1,5 @@
 """The installed package, used from an empty folder beside stock mmdet."""
+
 import os
 import shutil
 import subprocess
@@ -6,15 +7,24 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import ROOT
 from modelindex.load_model_index import load
+from run_tools import ROOT
+from shapes import write_shapes
 
 import kw_mm
 from kw_mm.__main__ import main
-from kw_mm.datasets import write_shapes
-from kw_mm.engine import UserError
+from kw_mm.errors import UserError
 
-SOURCES = ('kw_mm', 'configs', 'tools', 'pyproject.toml', 'setup.py', 'MANIFEST.in', 'model-index.yml', 'README.md')
+SOURCES = (
+    'kw_mm',
+    'configs',
+    'tools',
+    'pyproject.toml',
+    'setup.py',
+    'MANIFEST.in',
+    'model-index.yml',
+    'README.md',
+)
 
 
 @pytest.fixture(scope='module')
@@ -23,11 +33,28 @@ def installed(tmp_path_factory):
     source, target = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('installed')
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
+            shutil.copytree(
+                ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__', '.mim')
+            )
         else:
             shutil.copy(ROOT / name, source / name)
-    done = subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-build-isolation', '--no-index',
-                           '--target', str(target), str(source)], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'install',
+            '-q',
+            '--no-deps',
+            '--no-build-isolation',
+            '--no-index',
+            '--target',
+            str(target),
+            str(source),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return target
 
@@ -35,12 +62,25 @@ def installed(tmp_path_factory):
 @pytest.fixture
 def python(installed, tmp_path):
     """Function: run Python with the installed package, from an empty folder; its output."""
-    env = {**os.environ, 'PYTHONPATH': str(installed), 'PYTHONWARNINGS': 'ignore', 'OMP_NUM_THREADS': '1'}
+    env = {
+        **os.environ,
+        'PYTHONPATH': str(installed),
+        'PYTHONWARNINGS': 'ignore',
+        'OMP_NUM_THREADS': '1',
+    }
 
     def run(*args):
-        done = subprocess.run([sys.executable, *args], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, *args],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
+
     return run
 
 
@@ -51,7 +91,9 @@ def relative_files(folder, pattern):
 def test_everything_travels(installed):
     package = installed / 'kw_mm'
     for pattern in ('*.py', 'metafile.yml'):
-        assert relative_files(package / '.mim/configs', pattern) == relative_files(ROOT / 'configs', pattern)
+        assert relative_files(package / '.mim/configs', pattern) == relative_files(
+            ROOT / 'configs', pattern
+        )
     assert relative_files(package / '.mim/tools', '*.py') == relative_files(ROOT / 'tools', '*.py')
     assert (package / 'checkpoints/published_models.csv').is_file()
     assert len(load(str(package / '.mim/model-index.yml')).models) > 80
@@ -63,15 +105,18 @@ def test_a_config_of_ones_own_beside_stock_mmdet(python, installed, tmp_path):
 _base_ = __import__('kw_mm').config('mask_rcnn_kw_r50_1x_coco')
 model = dict(backbone=dict(budget=2, init_cfg=None))
 """)
-    said = python('-c', """
+    said = python(
+        '-c',
+        """
 from mmengine.config import Config
 from mmdet.apis import init_detector
 model = init_detector(Config.fromfile('mine.py'), device='cpu')
 import kw_mm
 print(kw_mm.__file__)
-print(type(model).__name__, type(model.backbone).__name__, model.backbone.warehouses['stage4'].num_cells)
-print(kw_mm.config('imagenet/kw_r50_300e_in1k'))
-""").splitlines()
+print(type(model).__name__, type(model.backbone).__name__,
+model.backbone.warehouses['stage4'].num_cells) print(kw_mm.config('imagenet/kw_r50_300e_in1k'))
+""",
+    ).splitlines()
     assert Path(said[-3]) == installed / 'kw_mm/__init__.py'
     assert said[-2] == 'MaskRCNN KWResNet 94'
     assert Path(said[-1]) == installed / 'kw_mm/.mim/configs/imagenet/kw_r50_300e_in1k.py'
@@ -80,16 +125,32 @@ print(kw_mm.config('imagenet/kw_r50_300e_in1k'))
 def test_training_from_an_empty_folder(python, tmp_path):
     """Data paths of configs begin where the command is run."""
     write_shapes(tmp_path / 'data/shapes', num_train=2, num_val=1, size=64)
-    python('-m', 'kw_mm', 'train', 'mask_rcnn_kw_shapes', '--cfg-options', 'train_cfg.max_epochs=1',
-           'train_dataloader.batch_size=2', 'train_cfg.val_interval=1')
+    python(
+        '-m',
+        'kw_mm',
+        'train',
+        'mask_rcnn_kw_shapes',
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=2',
+        'train_cfg.val_interval=1',
+    )
     run = tmp_path / 'work_dirs/mask_rcnn_kw_shapes'
-    assert (run / 'epoch_1.pth').is_file() and 'coco/segm_mAP' in next(run.glob('*/vis_data/scalars.json')).read_text()
+    assert (run / 'epoch_1.pth').is_file() and 'coco/segm_mAP' in next(
+        run.glob('*/vis_data/scalars.json')
+    ).read_text()
 
 
-@pytest.mark.parametrize('arguments, code, said', [
-    ('configs', 0, 'imagenet/kw_r50_300e_in1k\n'), ('', 0, 'predict'), ('nothing', 2, 'error: kw_mm has no tool'),
-    ('predict', 2, 'predict.py: error: the following arguments are required: config'),
-    ('train mask_rcnn_kw_r5_1x_coco', 2, 'there are for example mask_rcnn_kw_r50_1x_coco')])
+@pytest.mark.parametrize(
+    'arguments, code, said',
+    [
+        ('configs', 0, 'imagenet/kw_r50_300e_in1k\n'),
+        ('', 0, 'predict'),
+        ('nothing', 2, 'error: kw_mm has no tool'),
+        ('predict', 2, 'predict.py: error: the following arguments are required: config'),
+        ('train mask_rcnn_kw_r5_1x_coco', 2, 'there are for example mask_rcnn_kw_r50_1x_coco'),
+    ],
+)
 def test_the_command_line_names_what_there_is(arguments, code, said, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['kw_mm', *arguments.split()])
     if code:
@@ -101,8 +162,16 @@ def test_the_command_line_names_what_there_is(arguments, code, said, monkeypatch
     assert said in ''.join(capsys.readouterr())
 
 
-@pytest.mark.parametrize('name', ['mask_rcnn_kw_r50_1x_coco', 'mask_rcnn_kw_r50_1x_coco.py', 'imagenet/kw_r50_300e_in1k',
-                                  'kw_r50_300e_in1k', 'demo/mask_rcnn_kw_shapes.py'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mask_rcnn_kw_r50_1x_coco',
+        'mask_rcnn_kw_r50_1x_coco.py',
+        'imagenet/kw_r50_300e_in1k',
+        'kw_r50_300e_in1k',
+        'demo/mask_rcnn_kw_shapes.py',
+    ],
+)
 def test_configs_of_a_checkout(name):
     path = Path(kw_mm.config(name))
     assert path.is_file() and path.stem == Path(name).stem and path.is_relative_to(ROOT / 'configs')
@@ -114,8 +183,13 @@ def test_names_without_folder_are_unique():
     assert not [name for name in names if '_base_' in name]
 
 
-@pytest.mark.parametrize('name, meant', [('mask_rcnn_kw_r50_2x_coco', 'mask_rcnn_kw_r50_1x_coco'),
-                                         ('imagenet/kw_r50_300_in1k', 'imagenet/kw_r50_300e_in1k')])
+@pytest.mark.parametrize(
+    'name, meant',
+    [
+        ('mask_rcnn_kw_r50_2x_coco', 'mask_rcnn_kw_r50_1x_coco'),
+        ('imagenet/kw_r50_300_in1k', 'imagenet/kw_r50_300e_in1k'),
+    ],
+)
 def test_an_unknown_config_is_answered_with_those_called_alike(name, meant):
     with pytest.raises(UserError, match=f"no config '{name}'; there are for example .*{meant}"):
         kw_mm.config(name)

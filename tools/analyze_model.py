@@ -1,8 +1,9 @@
 """Parameters, multiply-adds and warehouses of models: python tools/analyze_model.py CONFIG..."""
+
 import argparse
 
 from kw_mm.analysis.report import analyze, print_analyses
-from kw_mm.engine import command
+from kw_mm.training.tool_errors import command
 
 
 @command
@@ -10,8 +11,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files')
     parser.add_argument('--markdown', action='store_true', help='print Markdown tables')
-    parser.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'),
-                        help='size of the image; default 224 224, and 800 1280 for detectors')
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help='size of the image; default 224 224, and 800 1280 for detectors',
+    )
     args = parser.parse_args()
     print_analyses([analyze(path, args.size) for path in args.configs], markdown=args.markdown)
 

@@ -1,13 +1,15 @@
 """Convert a checkpoint file: python tools/convert_checkpoint.py SRC DST [--to kw_mm|static|published]."""
+
 import argparse
 import os
 
 import torch
 
 from kw_mm.checkpoints.convert import TARGETS, convert
-from kw_mm.checkpoints.looks import looks_like
+from kw_mm.checkpoints.describing import looks_like
 from kw_mm.checkpoints.reading import read_checkpoint
-from kw_mm.engine import UserError, command
+from kw_mm.errors import UserError
+from kw_mm.training.tool_errors import command
 
 
 @command
@@ -15,9 +17,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', help='checkpoint file, or kw://NAME for a published one')
     parser.add_argument('target', help='file to write')
-    parser.add_argument('--to', choices=TARGETS, default='kw_mm',
-                        help='kw_mm (default), static: a plain network from one at temperature 1, or published')
-    parser.add_argument('--budget', type=float, default=1, help='where plain weights become KW ones; default 1')
+    parser.add_argument(
+        '--to',
+        choices=TARGETS,
+        default='kw_mm',
+        help='kw_mm (default), static: a plain network from one at temperature 1, or published',
+    )
+    parser.add_argument(
+        '--budget', type=float, default=1, help='where plain weights become KW ones; default 1'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace an existing target')
     args = parser.parse_args()
     if os.path.exists(args.target) and not args.overwrite:
@@ -26,8 +34,11 @@ def main() -> None:
     draft = f'{args.target}.part'
     torch.save(converted, draft)
     os.replace(draft, args.target)
-    backbone = {key[len('backbone.'):]: value for key, value in converted['state_dict'].items()
-                if key.startswith('backbone.')} or converted['state_dict']
+    backbone = {
+        key[len('backbone.') :]: value
+        for key, value in converted['state_dict'].items()
+        if key.startswith('backbone.')
+    } or converted['state_dict']
     print(f'{args.target}: {looks_like(backbone)}, {len(converted["state_dict"])} tensors')
 
 

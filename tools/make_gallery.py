@@ -1,10 +1,12 @@
 """Lay out the pictures of tools/test.py --show-dir on one sheet: python tools/make_gallery.py FOLDER FILE.png."""
+
 import argparse
 
 import cv2
 
-from kw_mm.engine import UserError, command
-from kw_mm.visualization import write_gallery
+from kw_mm.errors import UserError
+from kw_mm.inference.gallery import write_gallery
+from kw_mm.training.tool_errors import command
 
 
 @command

@@ -1,8 +1,15 @@
 """Write the synthetic instance segmentation set of the quickstart: python tools/make_shapes.py [FOLDER]."""
-import argparse
 
-from kw_mm.datasets import write_shapes
-from kw_mm.engine import UserError, command
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'examples'))
+
+from shapes import write_shapes  # noqa: E402
+
+from kw_mm.errors import UserError
+from kw_mm.training.tool_errors import command
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,7 +26,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     try:
-        root = write_shapes(args.folder, num_train=args.train, num_val=args.val, size=args.size, seed=args.seed)
+        root = write_shapes(
+            args.folder, num_train=args.train, num_val=args.val, size=args.size, seed=args.seed
+        )
     except (ValueError, FileExistsError) as error:
         raise UserError(str(error)) from error
     print(f'{args.train} training and {args.val} held-out images in {root}')

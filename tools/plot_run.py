@@ -1,15 +1,18 @@
 """Plot loss, temperature, learning rate and scores of runs: python tools/plot_run.py WORK_DIR... --out FILE.png."""
+
 import argparse
 
-from kw_mm.engine import command
-from kw_mm.visualization import plot_runs
+from kw_mm.analysis.curves import plot_runs
+from kw_mm.training.tool_errors import command
 
 
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('work_dirs', nargs='+', help='work dirs of training runs')
-    parser.add_argument('--out', default='run.png', help='image file to write, .png, .pdf or .svg; default run.png')
+    parser.add_argument(
+        '--out', default='run.png', help='image file to write, .png, .pdf or .svg; default run.png'
+    )
     args = parser.parse_args()
     print(plot_runs(args.work_dirs, args.out))
 

@@ -1,20 +1,38 @@
 """Draw what a detector finds in pictures and videos: python tools/predict.py CONFIG CHECKPOINT IMAGE|FOLDER|VIDEO..."""
+
 import argparse
 
-from kw_mm.engine import command
-from kw_mm.engine.arguments import CfgOptions
+from kw_mm.command_line import CfgOptions
 from kw_mm.inference import predict
+from kw_mm.training.tool_errors import command
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file; of a classifier, the most likely classes are printed')
-    parser.add_argument('checkpoint', help='checkpoint file, in any layout; a state_dict alone is enough')
+    parser.add_argument(
+        'config', help='config file; of a classifier, the most likely classes are printed'
+    )
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, in any layout; a state_dict alone is enough'
+    )
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO')
-    parser.add_argument('--out-dir', default='predictions', help='folder for pictures and predictions.json')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='draw what scores more; the JSON has everything')
+    parser.add_argument(
+        '--out-dir', default='predictions', help='folder for pictures and predictions.json'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='draw what scores more; the JSON has everything',
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default a GPU if there is one')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='changes to the config')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='changes to the config',
+    )
     return parser.parse_args()
 
 

@@ -1,20 +1,33 @@
 """Train a detector or a classifier: python tools/train.py CONFIG."""
+
 import argparse
 
-from kw_mm.engine import command
-from kw_mm.engine.arguments import parse_run_args
-from kw_mm.engine.launch import train
+from kw_mm.command_line import parse_run_args
+from kw_mm.training.launch import train
+from kw_mm.training.tool_errors import command
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, e.g. configs/mask_rcnn_kw_r50_1x_coco.py')
     parser.add_argument('--amp', action='store_true', help='mixed precision (GPU)')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch size')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='FILE',
-                        help='continue from FILE, or from the newest checkpoint in the work dir')
-    parser.add_argument('--skip-bad-images', action='store_true',
-                        help='train without images that cannot be read; each is named and counted in the log')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch size',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='FILE',
+        help='continue from FILE, or from the newest checkpoint in the work dir',
+    )
+    parser.add_argument(
+        '--skip-bad-images',
+        action='store_true',
+        help='train without images that cannot be read; each is named and counted in the log',
+    )
     return parse_run_args(parser)
 
 

@@ -1,22 +1,40 @@
 """Draw the attention of a model's warehouses: python tools/visualize_attention.py CONFIG CHECKPOINT [IMAGE...]."""
+
 import argparse
 
-from kw_mm.engine import command
-from kw_mm.engine.arguments import CfgOptions
-from kw_mm.engine.attention import visualize_attention
+from kw_mm.attention.visualize import visualize_attention
+from kw_mm.command_line import CfgOptions
+from kw_mm.training.tool_errors import command
 
 
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file in any layout, or a work dir: all its checkpoints')
-    parser.add_argument('images', nargs='*', help='image files or folders; default the first validation images')
-    parser.add_argument('--number', type=int, default=8, help='how many validation images; default 8')
-    parser.add_argument('--checkpoints', nargs='+', default=[], metavar='FILE',
-                        help='earlier checkpoints of the run, to see how attention moves')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file in any layout, or a work dir: all its checkpoints'
+    )
+    parser.add_argument(
+        'images', nargs='*', help='image files or folders; default the first validation images'
+    )
+    parser.add_argument(
+        '--number', type=int, default=8, help='how many validation images; default 8'
+    )
+    parser.add_argument(
+        '--checkpoints',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='earlier checkpoints of the run, to see how attention moves',
+    )
     parser.add_argument('--out', default='attention', help='folder to write to; default attention/')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='changes to the config')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='changes to the config',
+    )
     print(visualize_attention(parser.parse_args()))
 
 

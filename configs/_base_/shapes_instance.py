@@ -1,4 +1,4 @@
-# The synthetic instance segmentation set of the quickstart (kw_mm.datasets.write_shapes), in COCO's layout.
+# The synthetic instance segmentation set of the quickstart (tools/make_shapes.py), in COCO's layout.
 data_root = 'data/shapes/'
 size = (128, 128)  # half the size the images are drawn in
 metainfo = dict(

@@ -1,10 +1,12 @@
 """Parameters and multiply-adds of a model, counted layer by layer while it runs.
 
-Counted are convolutions, linear layers and the matrix products of self-attention; normalisation, activations, pooling
-and interpolation are not, as is usual. A layer whose kernel is made for each image anew says what making it costs
-with an attribute ``assembly_macs``; the modules inside such a layer are its attention, but for convolutions and linear
-maps right in it (P and Q of DCD). With ``fusion_macs`` it says what else it does at each position of its output.
+Counted are convolutions, linear layers and the matrix products of self-attention; normalisation,
+activations, pooling and interpolation are not, as is usual. A layer whose kernel is made for each
+image anew says what making it costs with an attribute ``assembly_macs``; the modules inside such a
+layer are its attention, but for convolutions and linear maps right in it (P and Q of DCD). With
+``fusion_macs`` it says what else it does at each position of its output.
 """
+
 import math
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Tuple
@@ -21,10 +23,12 @@ class Cost:
 
     Args:
         parameters: Number of parameters, each counted once.
-        static: Multiply-adds per image of convolutions and linear layers, whatever their kernels come from.
+        static: Multiply-adds per image of convolutions and linear layers, whatever their kernels
+            come from.
         attention: Those of the branches that weigh cells or kernels.
         assembly: Those of mixing and scaling the kernels.
     """
+
     parameters: int = 0
     static: int = 0
     attention: int = 0
@@ -36,7 +40,9 @@ class Cost:
         return self.static + self.attention + self.assembly
 
     def __add__(self, other: 'Cost') -> 'Cost':
-        return Cost(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+        return Cost(
+            *(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__)
+        )
 
 
 def count_costs(model: nn.Module, run: Callable[[], None]) -> Dict[str, Cost]:
@@ -49,7 +55,11 @@ def count_costs(model: nn.Module, run: Callable[[], None]) -> Dict[str, Cost]:
     costs = {name: Cost() for name in ('', *dict(model.named_children()))}
     for name, parameter in model.named_parameters():
         costs[_part(name.rpartition('.')[0])].parameters += parameter.numel()
-    hooks = [hook for name, module in model.named_modules() for hook in _hooks(model, name, module, costs[_part(name)])]
+    hooks = [
+        hook
+        for name, module in model.named_modules()
+        for hook in _hooks(model, name, module, costs[_part(name)])
+    ]
     try:
         with torch.no_grad():
             run()
@@ -78,7 +88,10 @@ def _hooks(model: nn.Module, name: str, module: nn.Module, cost: Cost) -> List:
 
 def _in_an_attention_branch(model: nn.Module, name: str) -> bool:
     parents = name.split('.')[:-1]
-    return any(hasattr(model.get_submodule('.'.join(parents[:i])), 'assembly_macs') for i in range(len(parents)))
+    return any(
+        hasattr(model.get_submodule('.'.join(parents[:i])), 'assembly_macs')
+        for i in range(len(parents))
+    )
 
 
 def _count_of(module: nn.Module) -> Optional[Callable[..., int]]:
@@ -86,7 +99,11 @@ def _count_of(module: nn.Module) -> Optional[Callable[..., int]]:
         return _transposed
     if isinstance(module, MultiheadAttention):
         return _self_attention
-    if isinstance(module, nn.Linear) or hasattr(module, 'assembly_macs') and hasattr(module, 'in_features'):
+    if (
+        isinstance(module, nn.Linear)
+        or hasattr(module, 'assembly_macs')
+        and hasattr(module, 'in_features')
+    ):
         return _linear
     if isinstance(module, _ConvNd) or hasattr(module, 'assembly_macs'):
         return _convolution
@@ -111,4 +128,4 @@ def _fusion(layer: nn.Module, positions: int) -> int:
 
 
 def _self_attention(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> int:
-    return 2 * output.numel() * inputs[0].shape[1]                  # queries by keys, weights by values
+    return 2 * output.numel() * inputs[0].shape[1]  # queries by keys, weights by values

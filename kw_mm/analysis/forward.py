@@ -1,4 +1,5 @@
 """Running a classifier, a detector or a backbone once, without data."""
+
 from typing import Tuple
 
 import torch
@@ -6,14 +7,14 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 
-BOXES, MASKS = 1000, 100      # of an image, as mmdet's own counting and the papers' figures have it
+BOXES, MASKS = 1000, 100  # of an image, as mmdet's own counting and the papers' figures have it
 
 
 def forward_once(model: nn.Module, size: Tuple[int, int]) -> None:
     """Run a model on one blank image.
 
-    The heads of a two-stage detector run on features of 1000 boxes, and 100 for masks, so that what they cost does not
-    depend on what an untrained detector finds.
+    The heads of a two-stage detector run on features of 1000 boxes, and 100 for masks, so that what
+    they cost does not depend on what an untrained detector finds.
 
     Args:
         model: An OpenMMLab classifier, detector or segmentor, or a backbone.
@@ -38,8 +39,10 @@ def _two_stages(model: nn.Module, image: Tensor) -> None:
         model.rpn_head(features)
     heads = model.roi_head
     if isinstance(heads.bbox_head, nn.ModuleList) or heads.with_shared_head:
-        raise UserError(f'multiply-adds of a {type(heads).__name__} with cascaded or shared heads are not counted; '
-                        'those of a StandardRoIHead (Faster R-CNN, Mask R-CNN) are')
+        raise UserError(
+            f'multiply-adds of a {type(heads).__name__} with cascaded or shared heads are not counted; '
+            'those of a StandardRoIHead (Faster R-CNN, Mask R-CNN) are'
+        )
     heads.bbox_head(_regions(heads.bbox_roi_extractor, BOXES))
     if heads.with_mask:
         heads.mask_head(_regions(heads.mask_roi_extractor, MASKS))

@@ -1,4 +1,5 @@
 """Where a forward pass of a network with kernel warehouses spends its time."""
+
 import statistics
 import time
 from typing import Callable, Dict
@@ -25,11 +26,13 @@ class Clock:
 
     def around(self, name: str, call: Callable) -> Callable:
         """The same call, timed."""
+
         def timed(*args, **kwargs):
             begin = self.now()
             result = call(*args, **kwargs)
             self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - begin
             return result
+
         return timed
 
 
@@ -37,7 +40,8 @@ class Clock:
 def profile_forward(model: nn.Module, images: Tensor, repetitions: int = 5) -> Dict[str, float]:
     """Median seconds of each part of a forward pass.
 
-    Attention is the branches; assembly the mixing of cells and putting kernels in order; convolution what remains of KW
+    Attention is the branches; assembly the mixing of cells and putting kernels in order;
+    convolution what remains of KW
     layers: pooling and the per-image convolutions; rest everything outside them.
 
     Raises:
@@ -68,5 +72,9 @@ def _watch(layer: KWLayer, clock: Clock) -> None:
 
 def _parts(seconds: Dict[str, float]) -> Dict[str, float]:
     attention, assembly, layers = (seconds[name] for name in ('attention', 'assembly', 'layers'))
-    return dict(attention=attention, assembly=assembly, convolution=layers - attention - assembly,
-                rest=seconds['whole'] - layers)
+    return dict(
+        attention=attention,
+        assembly=assembly,
+        convolution=layers - attention - assembly,
+        rest=seconds['whole'] - layers,
+    )

@@ -1,4 +1,5 @@
 """Analysing configs and printing what was found."""
+
 import os
 import sys
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -10,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from ..engine.config import load_config
 from ..errors import UserError
+from ..run_config import load_config
 from .complexity import Cost, count_costs
 from .forward import forward_once
 from .warehouses import WarehouseRow, describe_warehouses
 
 CLASSIFIER_SIZE, DETECTOR_SIZE = (224, 224), (800, 1280)
-PIPE_WIDTH = 160            # rich would cut names for 80 columns
+PIPE_WIDTH = 160  # rich would cut names for 80 columns
 COSTS = ('parameters (M)', 'multiply-adds (G): static', 'attention', 'assembly', 'all')
 WAREHOUSE = ('cell', 'm', 'n', 'layers (m of each)')
 
@@ -31,6 +32,7 @@ class Analysis(NamedTuple):
         parts: Costs of backbone, neck, heads.
         warehouses: All of them.
     """
+
     name: str
     size: Tuple[int, int]
     parts: Dict[str, Cost]
@@ -71,13 +73,17 @@ def analyze(path: str, size: Optional[Sequence[int]] = None) -> Analysis:
     """
     cfg = load_config(path)
     model = build_model(cfg)
-    size = tuple(size or (DETECTOR_SIZE if cfg.get('default_scope') == 'mmdet' else CLASSIFIER_SIZE))
+    size = tuple(
+        size or (DETECTOR_SIZE if cfg.get('default_scope') == 'mmdet' else CLASSIFIER_SIZE)
+    )
     if min(size) < 1:
         raise UserError(f'size={size[0]} {size[1]} is no size of an image; use for example 224 224')
     try:
         parts = count_costs(model, lambda: forward_once(model, size))
     except RuntimeError as error:
-        raise UserError(f'the model of {path!r} does not run on an image of {size[0]} x {size[1]}: {error}') from error
+        raise UserError(
+            f'the model of {path!r} does not run on an image of {size[0]} x {size[1]}: {error}'
+        ) from error
     return Analysis(os.path.basename(path), size, parts, describe_warehouses(model))
 
 
@@ -89,9 +95,15 @@ def print_analyses(analyses: Sequence[Analysis], markdown: bool = False) -> None
         markdown: As Markdown; otherwise for the terminal.
     """
     show = print_markdown if markdown else print_rich
-    show(['config', *COSTS], [[f'{one.name}, {one.size[0]} x {one.size[1]}', *_numbers(one.cost)] for one in analyses])
+    show(
+        ['config', *COSTS],
+        [[f'{one.name}, {one.size[0]} x {one.size[1]}', *_numbers(one.cost)] for one in analyses],
+    )
     for one in analyses:
-        show([f'part of {one.name}', *COSTS], [[name, *_numbers(cost)] for name, cost in one.parts.items()])
+        show(
+            [f'part of {one.name}', *COSTS],
+            [[name, *_numbers(cost)] for name, cost in one.parts.items()],
+        )
         if one.warehouses:
             show([f'warehouse of {one.name}', *WAREHOUSE], [_text(row) for row in one.warehouses])
 
@@ -118,4 +130,10 @@ def _numbers(cost: Cost) -> List[str]:
 
 def _text(row: WarehouseRow) -> List[str]:
     layers = ', '.join(f'{name} ({m})' for name, m in row.layers.items())
-    return [row.name, ' x '.join(map(str, row.cell)), str(row.num_mixtures), str(row.num_cells), layers]
+    return [
+        row.name,
+        ' x '.join(map(str, row.cell)),
+        str(row.num_mixtures),
+        str(row.num_cells),
+        layers,
+    ]

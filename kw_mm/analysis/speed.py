@@ -1,4 +1,5 @@
 """Measuring dynamic convolution against the plain network, side by side in one run."""
+
 import resource
 import statistics
 import subprocess
@@ -11,16 +12,24 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..dynamic_conv import reference_path
 from ..errors import UserError
+from ..ops import reference_path
 
 OUTPUTS = dict(r18=(0, 1, 2, 3), r50=(0, 1, 2, 3), mbv2=(1, 2, 4, 7))
-STATIC = dict(r18=dict(type='StaticResNet', depth=18), r50=dict(type='StaticResNet', depth=50),
-              mbv2=dict(type='StaticMobileNetV2'))
-KINDS = dict(kw1d2x=dict(budget=1 / 2), kw1x=dict(budget=1), kw2x=dict(budget=2), kw4x=dict(budget=4),
-             odconv1x=dict(conv=dict(type='ODConv2d', num_kernels=1)),
-             odconv4x=dict(conv=dict(type='ODConv2d', num_kernels=4)),
-             dyconv4x=dict(conv=dict(type='DYConv2d', num_kernels=4)))
+STATIC = dict(
+    r18=dict(type='StaticResNet', depth=18),
+    r50=dict(type='StaticResNet', depth=50),
+    mbv2=dict(type='StaticMobileNetV2'),
+)
+KINDS = dict(
+    kw1d2x=dict(budget=1 / 2),
+    kw1x=dict(budget=1),
+    kw2x=dict(budget=2),
+    kw4x=dict(budget=4),
+    odconv1x=dict(conv=dict(type='ODConv2d', num_kernels=1)),
+    odconv4x=dict(conv=dict(type='ODConv2d', num_kernels=4)),
+    dyconv4x=dict(conv=dict(type='DYConv2d', num_kernels=4)),
+)
 MODES = ('forward', 'train')
 DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
 
@@ -30,16 +39,19 @@ class Setting(NamedTuple):
 
     Args:
         model: Kind and network, e.g. 'kw1x-r50', 'odconv4x-mbv2'.
-        mode: 'forward' (inference) or 'train' (forward and backward; the optimizer's step is not in it).
+        mode: 'forward' (inference) or 'train' (forward and backward; the optimizer's step is not in
+            it).
         batch: Images.
         size: (height, width) in pixels.
         dtype: 'float32', or that of autocast.
         device: 'cpu', 'cuda', ...
         channels_last: Memory format of network and images.
         cells: dtype that an extra variant stores its cells in (forward only); 'float32' for none.
-        recompute: Whether an extra variant mixes its kernels again in the backward pass (train only).
+        recompute: Whether an extra variant mixes its kernels again in the backward pass (train
+            only).
         compile: Whether an extra variant is compiled by torch.compile.
     """
+
     model: str
     mode: str = 'forward'
     batch: int = 1
@@ -60,8 +72,10 @@ class Result(NamedTuple):
         median: Seconds.
         spread: Largest minus smallest, in seconds.
         ratio: To the plain network's median in the same run.
-        memory: Peak, in MiB: on a GPU what this variant allocated, else the resident size of a process of its own.
+        memory: Peak, in MiB: on a GPU what this variant allocated, else the resident size of a
+            process of its own.
     """
+
     variant: str
     median: float
     spread: float
@@ -77,13 +91,20 @@ def model_config(name: str, static: bool = False) -> Dict[str, Any]:
     """
     kind, _, network = name.partition('-')
     if kind not in KINDS or network not in STATIC:
-        raise UserError(f'model {name!r} is unknown; choose KIND-NETWORK with KIND one of {", ".join(KINDS)} and NETWORK '
-                        f'one of {", ".join(STATIC)}')
+        raise UserError(
+            f'model {name!r} is unknown; choose KIND-NETWORK with KIND one of {", ".join(KINDS)} and NETWORK '
+            f'one of {", ".join(STATIC)}'
+        )
     plain = STATIC[network]
     if static:
         return dict(plain, out_indices=OUTPUTS[network])
     family = 'Dynamic' if 'conv' in KINDS[kind] else 'KW'
-    return dict(plain, type=plain['type'].replace('Static', family), out_indices=OUTPUTS[network], **KINDS[kind])
+    return dict(
+        plain,
+        type=plain['type'].replace('Static', family),
+        out_indices=OUTPUTS[network],
+        **KINDS[kind],
+    )
 
 
 def variants(setting: Setting) -> List[str]:
@@ -104,7 +125,7 @@ def build(setting: Setting, variant: str) -> nn.Module:
         cfg['assemble_checkpoint'] = True
     model = MODELS.build(cfg).to(setting.device).train(setting.mode == 'train')
     if variant == 'reference' and hasattr(model, 'warehouses'):
-        for warehouse in model.warehouses.values():         # as published, cell after cell in memory
+        for warehouse in model.warehouses.values():  # as published, cell after cell in memory
             warehouse.cells.data = warehouse.cells.data.transpose(0, 1).contiguous().transpose(0, 1)
     if 'cells' in variant:
         model.warehouses.store_cells_as(DTYPES[setting.cells])
@@ -161,8 +182,16 @@ def measure(setting: Setting, repetitions: int, memory: bool = True) -> List[Res
             times[name].append(timed(step, setting.device))
     del steps
     medians = {name: statistics.median(values) for name, values in times.items()}
-    return [Result(name, medians[name], max(times[name]) - min(times[name]), medians[name] / medians['plain'],
-                   peak_memory(setting, name) if memory and 'compiled' not in name else float('nan')) for name in names]
+    return [
+        Result(
+            name,
+            medians[name],
+            max(times[name]) - min(times[name]),
+            medians[name] / medians['plain'],
+            peak_memory(setting, name) if memory and 'compiled' not in name else float('nan'),
+        )
+        for name in names
+    ]
 
 
 def timed(step: Callable[[], None], device: str) -> float:
@@ -187,17 +216,20 @@ def peak_memory(setting: Setting, variant: str) -> float:
         step_of(setting, variant)()
         return torch.cuda.max_memory_allocated() / 2**20
     code = f'from kw_mm.analysis.speed import Setting, alone; print(alone({tuple(setting)!r}, {variant!r}))'
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, text=True, check=True
+    )
     return float(done.stdout.split()[-1])
 
 
 def alone(setting: Sequence, variant: str) -> float:
     """Peak resident MiB of this process after one step of a variant, the libraries included."""
     import kw_mm  # noqa: F401  (registers the backbones)
+
     step = step_of(Setting(*setting), variant)
     step()
     try:
-        with open('/proc/self/status') as status:               # ru_maxrss would begin with the parent's
+        with open('/proc/self/status') as status:  # ru_maxrss would begin with the parent's
             return next(int(line.split()[1]) for line in status if line.startswith('VmHWM')) / 2**10
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,4 +1,5 @@
 """How warehouses are laid out: the paper's Tables 14 (n and m) and 15 (which layers share)."""
+
 from typing import Dict, List, NamedTuple, Tuple
 
 from torch import nn
@@ -16,6 +17,7 @@ class WarehouseRow(NamedTuple):
         num_cells: n.
         layers: m of each of these layers, in network order.
     """
+
     name: str
     cell: Tuple[int, int, int, int]
     num_mixtures: int
@@ -25,15 +27,22 @@ class WarehouseRow(NamedTuple):
 
 def describe_warehouses(model: nn.Module) -> List[WarehouseRow]:
     """All warehouses of a model, in the order of their plans; with the names of their layers in the model."""
-    return [row for prefix, module in model.named_modules() if hasattr(module, 'warehouses')
-            for row in _rows(f'{prefix}.' if prefix else '', module)]
+    return [
+        row
+        for prefix, module in model.named_modules()
+        if hasattr(module, 'warehouses')
+        for row in _rows(f'{prefix}.' if prefix else '', module)
+    ]
 
 
 def _rows(prefix: str, module: nn.Module) -> List[WarehouseRow]:
     rows = []
     for name, warehouse in module.warehouses.items():
-        layers = {prefix + key: layer.partition.num_mixtures for key, layer in kw_layers(module).items()
-                  if layer.warehouse_name == name}
+        layers = {
+            prefix + key: layer.partition.num_mixtures
+            for key, layer in kw_layers(module).items()
+            if layer.warehouse_name == name
+        }
         cell = (*warehouse.cell_shape, *warehouse.cell_size)
         rows.append(WarehouseRow(name, cell, sum(layers.values()), warehouse.num_cells, layers))
     return rows

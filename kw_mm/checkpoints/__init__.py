@@ -1,5 +1,6 @@
 """Checkpoints: reading files safely, layouts (ours, the published one, plain static ones), conversion, the model zoo."""
-from .loading import LoadsAnyLayout
+
+from .adapting import LoadsAnyLayout
 from .names import LayoutNames
 from .reading import read_checkpoint
 from .zoo import published_models

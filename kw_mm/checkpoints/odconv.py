@@ -1,9 +1,10 @@
 """The layout of the published ODConv checkpoints (https://github.com/OSVAI/ODConv).
 
-Keys are those of a torchvision-style network; the attention branch's linear maps are 1x1 convolutions there, and its
-norm is called ``bn``. The temperature is not in such a file: a module keeps its own, by default the 1 that training
-ends with.
+Keys are those of a torchvision-style network; the attention branch's linear maps are 1x1
+convolutions there, and its norm is called ``bn``. The temperature is not in such a file: a module
+keeps its own, by default the 1 that training ends with.
 """
+
 from typing import Dict, List, Mapping, Tuple
 
 from torch import Tensor, nn
@@ -13,8 +14,9 @@ from .names import LayoutNames
 THEIR_NORM, OUR_NORM = '.attention.bn.', '.attention.norm.'
 
 
-def from_odconv(module: nn.Module, names: LayoutNames,
-                entries: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+def from_odconv(
+    module: nn.Module, names: LayoutNames, entries: Mapping[str, Tensor]
+) -> Tuple[Dict[str, Tensor], List[str]]:
     """Published entries under our names, and the keys that belong to another module of the network."""
     used, foreign = {}, []
     for key, value in entries.items():

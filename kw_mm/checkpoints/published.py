@@ -1,22 +1,25 @@
 """The layout of the published KernelWarehouse checkpoints.
 
-Cells are ``warehouse_manager.weights.K``, warehouses counted in the order of their first layer; the other keys are
-those of a torchvision-style network. Neither temperature nor beta is in such a file: a module keeps its own.
+Cells are ``warehouse_manager.weights.K``, warehouses counted in the order of their first layer; the
+other keys are those of a torchvision-style network. Neither temperature nor beta is in such a file:
+a module keeps its own.
 """
+
 import re
 from typing import Dict, List, Mapping, Tuple
 
 from torch import Tensor, nn
 
-from ..warehouse.warehouse import store_cells
+from ..warehouse.warehouses import store_cells
 from .names import LayoutNames
 
 CELLS = re.compile(r'warehouse_manager\.weights\.(\d+)$')
 LAYER_SCALE = re.compile(r'stages\.\d+\.\d+\.gamma$')
 
 
-def from_published(module: nn.Module, names: LayoutNames,
-                   entries: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+def from_published(
+    module: nn.Module, names: LayoutNames, entries: Mapping[str, Tensor]
+) -> Tuple[Dict[str, Tensor], List[str]]:
     """Published entries under our names, and the keys that belong to another module of the network."""
     used, foreign = {}, []
     for key, value in entries.items():

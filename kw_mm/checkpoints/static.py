@@ -1,37 +1,48 @@
 """Plain static networks: their kernels go into the start cells ("inflation").
 
-For budgets of 1 and more the result is exactly the plain network at temperature 1. Cells that no mixture starts from
-(budget > 1) and the attention branches keep the values that the module was built with.
+For budgets of 1 and more the result is exactly the plain network at temperature 1. Cells that no
+mixture starts from (budget > 1) and the attention branches keep the values that the module was
+built with.
 
-In a DY-Conv network the plain kernel becomes every one of the K kernels: since its attentions sum to 1, the result is
-exactly the plain network. The other dynamic convolutions scale their kernels by factors that no weights make 1.
+In a DY-Conv network the plain kernel becomes every one of the K kernels: since its attentions sum
+to 1, the result is exactly the plain network. The other dynamic convolutions scale their kernels by
+factors that no weights make 1.
 """
+
 from typing import Dict, List, Mapping, Tuple
 
 from torch import Tensor, nn
 
-from ..dynamic_conv import DYConv2d, DynamicConv2d
+from ..compared import DYConv2d, DynamicConv2d
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
-from ..warehouse.warehouse import store_cells
+from ..warehouse.warehouses import store_cells
 from .names import LayoutNames, Prefixes
 
 
-def from_static(module: nn.Module, names: LayoutNames,
-                entries: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+def from_static(
+    module: nn.Module, names: LayoutNames, entries: Mapping[str, Tensor]
+) -> Tuple[Dict[str, Tensor], List[str]]:
     """A plain network's entries under our names, kernels placed, and the keys that belong to another module.
 
     Raises:
-        CheckpointError: The module has a budget below 1, or another start than one cell for each mixture.
+        CheckpointError: The module has a budget below 1, or another start than one cell for each
+            mixture.
     """
     layers = kw_layers(module)
     plain = _plain_keys(module, layers)
-    used, foreign = max((_renamed(names, prefixes, entries) for prefixes in names.static.values()),
-                        key=lambda renamed: len(plain & set(renamed[0])))
+    used, foreign = max(
+        (_renamed(names, prefixes, entries) for prefixes in names.static.values()),
+        key=lambda renamed: len(plain & set(renamed[0])),
+    )
     if not plain & set(used):
-        return used, foreign                             # another network: the caller says so
+        return used, foreign  # another network: the caller says so
     _refuse_other_starts(module, layers)
-    cells = {name: warehouse.cells.detach().clone() for name, warehouse in module.warehouses.items()} if layers else {}
+    cells = (
+        {name: warehouse.cells.detach().clone() for name, warehouse in module.warehouses.items()}
+        if layers
+        else {}
+    )
     for name, layer in layers.items():
         kernel = used.get(f'{name}.weight')
         if kernel is not None and _fits(layer, kernel):
@@ -47,11 +58,17 @@ def from_static(module: nn.Module, names: LayoutNames,
 
 
 def _plain_keys(module: nn.Module, layers: Mapping[str, KWLayer]) -> set:
-    own = {key for key in module.state_dict() if '.attention.' not in key and not key.startswith('warehouses.')}
+    own = {
+        key
+        for key in module.state_dict()
+        if '.attention.' not in key and not key.startswith('warehouses.')
+    }
     return own | {f'{name}.weight' for name in layers}
 
 
-def _renamed(names: LayoutNames, prefixes: Prefixes, entries: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+def _renamed(
+    names: LayoutNames, prefixes: Prefixes, entries: Mapping[str, Tensor]
+) -> Tuple[Dict[str, Tensor], List[str]]:
     used, foreign = {}, []
     for key, value in entries.items():
         ours = names.rename(key, prefixes)
@@ -67,7 +84,8 @@ def _refuse_other_starts(module: nn.Module, layers: Mapping[str, KWLayer]) -> No
         if layer.why_not_plain:
             raise CheckpointError(
                 f'plain static weights cannot start this {type(module).__name__}: in layer {name!r}, '
-                f"{layer.why_not_plain}; use KernelWarehouse weights, or start='one_to_one' with a budget of 1 or more")
+                f"{layer.why_not_plain}; use KernelWarehouse weights, or start='one_to_one' with a budget of 1 or more"
+            )
 
 
 def _place_in_dynamic_convs(module: nn.Module, used: Dict[str, Tensor]) -> None:
@@ -77,7 +95,8 @@ def _place_in_dynamic_convs(module: nn.Module, used: Dict[str, Tensor]) -> None:
                 raise CheckpointError(
                     f'plain static weights cannot start this {type(module).__name__}: {type(layer).__name__} scales every '
                     'kernel, so it would not be the plain network; use weights of the same kind, or DYConv2d, whose '
-                    'attentions sum to 1')
+                    'attentions sum to 1'
+                )
             kernel = used.get(f'{name}.weight')
             if kernel is not None and kernel.shape == layer.weight.shape[1:]:
                 used[f'{name}.weight'] = kernel.expand_as(layer.weight)

@@ -1,4 +1,5 @@
 """Evaluation, registered in mmengine's root registry."""
+
 from .coco_metric import KWCocoMetric
 
 __all__ = ['KWCocoMetric']

@@ -1,4 +1,5 @@
 """COCO evaluation that always gives numbers, and soon."""
+
 from typing import Dict
 
 from mmdet.evaluation import CocoMetric
@@ -13,9 +14,9 @@ ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 class KWCocoMetric(CocoMetric):
     """mmdet's COCO metric, computed by faster-coco-eval where it is installed: the same numbers in less time.
 
-    A model that detects nothing at all gets AP 0 instead of an empty result. Early in a training from scratch there may
-    be no detection in the whole set. mmdet then returns no metric, and whatever reads one (the best checkpoint, curves,
-    early stopping) breaks or goes blind.
+    A model that detects nothing at all gets AP 0 instead of an empty result. Early in a training
+    from scratch there may be no detection in the whole set. mmdet then returns no metric, and
+    whatever reads one (the best checkpoint, curves, early stopping) breaks or goes blind.
 
     Args:
         *args: Of mmdet's ``CocoMetric``.

@@ -1,4 +1,5 @@
 """Writing what a test detected."""
+
 import json
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
@@ -17,7 +18,9 @@ class ResultsFile(BaseMetric):
         annotation_file: The dataset's annotations in COCO's form, if it has such.
     """
 
-    def __init__(self, path: str, classes: Sequence[str], annotation_file: Optional[str] = None) -> None:
+    def __init__(
+        self, path: str, classes: Sequence[str], annotation_file: Optional[str] = None
+    ) -> None:
         super().__init__()
         self.path = Path(path)
         self.classes = classes
@@ -26,8 +29,15 @@ class ResultsFile(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[Dict[str, Any]]) -> None:
         """Take the detections of a batch."""
         for sample in data_samples:
-            self.results.append(coco_results(sample['pred_instances'], sample['img_id'], Path(sample['img_path']).name,
-                                             self.classes, self.ids))
+            self.results.append(
+                coco_results(
+                    sample['pred_instances'],
+                    sample['img_id'],
+                    Path(sample['img_path']).name,
+                    self.classes,
+                    self.ids,
+                )
+            )
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
         """Write the file; there is no number to return."""

@@ -1,4 +1,5 @@
 """The parts of a network that a file can hold: preprocessed images in, tensors out."""
+
 from typing import Any, Iterator, List, Tuple
 
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
@@ -32,8 +33,8 @@ class BackbonePart(nn.Module):
 class DetectorPart(nn.Module):
     """Images (B, 3, H, W) -> the raw maps of a detector's dense head, before anchors and NMS.
 
-    Of a two-stage detector these are the pyramid's features and the maps of the RPN: proposals, RoIAlign and what comes
-    after are ragged from image to image and stay outside.
+    Of a two-stage detector these are the pyramid's features and the maps of the RPN: proposals,
+    RoIAlign and what comes after are ragged from image to image and stay outside.
 
     Args:
         model: A detector.
@@ -46,8 +47,10 @@ class DetectorPart(nn.Module):
         super().__init__()
         self.two_stages = isinstance(model, TwoStageDetector)
         if not (isinstance(model, SingleStageDetector) or self.two_stages and model.with_rpn):
-            raise UserError(f'a {type(model).__name__} has no dense head whose raw maps a file could hold; single-stage '
-                            'detectors and those with an RPN have, and --part backbone always works')
+            raise UserError(
+                f'a {type(model).__name__} has no dense head whose raw maps a file could hold; single-stage '
+                'detectors and those with an RPN have, and --part backbone always works'
+            )
         self.backbone = model.backbone
         self.neck = model.neck if model.with_neck else nn.Identity()
         self.head = model.rpn_head if self.two_stages else model.bbox_head
@@ -59,14 +62,22 @@ class DetectorPart(nn.Module):
 
     def names(self, outputs: Tuple[Tensor, ...]) -> List[str]:
         """One name for each output: feature0 ..., cls_score0 ..., bbox_pred0 ..."""
-        levels = self.head.prior_generator.num_levels if hasattr(self.head, 'prior_generator') else 1
+        levels = (
+            self.head.prior_generator.num_levels if hasattr(self.head, 'prior_generator') else 1
+        )
         features = levels if self.two_stages else 0
         kinds = (len(outputs) - features) // levels
         centred = any('centerness' in name for name, _ in self.head.named_children())
-        heads = HEAD_OUTPUTS if kinds == (3 if centred else 2) else [f'output{i}_' for i in range(kinds)]
+        heads = (
+            HEAD_OUTPUTS
+            if kinds == (3 if centred else 2)
+            else [f'output{i}_' for i in range(kinds)]
+        )
         prefix = 'rpn_' if self.two_stages else ''
         names = [f'feature{i}' for i in range(features)]
-        return names + [f'{prefix}{head}{level}' for head in heads[:kinds] for level in range(levels)]
+        return names + [
+            f'{prefix}{head}{level}' for head in heads[:kinds] for level in range(levels)
+        ]
 
 
 def _tensors(outputs: Any) -> Iterator[Tensor]:

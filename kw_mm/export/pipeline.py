@@ -1,4 +1,5 @@
 """From a config and a checkpoint to a checked file."""
+
 import copy
 import os
 from importlib.util import find_spec
@@ -12,16 +13,19 @@ from torch import nn
 from ..analysis.report import build_model
 from ..checkpoints.convert import for_openmmlab
 from ..checkpoints.reading import read_checkpoint
-from ..checkpoints.unwrapping import below
-from ..engine.config import load_config
+from ..checkpoints.state_dicts import below
 from ..errors import CheckpointError, UserError
-from .check import Row, compare
-from .files import FORMATS, check_format, runner, write
+from ..run_config import load_config
+from .comparison import Row, compare
+from .formats import FORMATS, check_format, runner, write
 from .parts import BackbonePart, DetectorPart
-from .static import make_static
+from .plain import make_static
 
 PARTS = {'backbone': BackbonePart, 'detector': DetectorPart}
-SIZE, OTHER = (256, 320), (37, 70)      # P7 of 2 x 3 pixels; and what the second size has more, no multiple of a stride
+SIZE, OTHER = (
+    (256, 320),
+    (37, 70),
+)  # P7 of 2 x 3 pixels; and what the second size has more, no multiple of a stride
 OPTIONAL = dict(onnx='onnxruntime')
 
 
@@ -33,13 +37,23 @@ class Exported(NamedTuple):
         static_layers: KW layers written as plain ones, since they were at temperature 1.
         rows: Comparison with PyTorch; None where nothing is installed to run the file.
     """
+
     outputs: Dict[str, Tuple[int, ...]]
     static_layers: int
     rows: Optional[List[Row]]
 
 
-def export(config: str, checkpoint: str, to: str, path: str, *, part: str = 'backbone', opset: int = 20,
-           size: Sequence[int] = SIZE, tolerance: float = 1e-4) -> Exported:
+def export(
+    config: str,
+    checkpoint: str,
+    to: str,
+    path: str,
+    *,
+    part: str = 'backbone',
+    opset: int = 20,
+    size: Sequence[int] = SIZE,
+    tolerance: float = 1e-4,
+) -> Exported:
     """Write a part of a network into a file, and compare the file with PyTorch on batches of 1, 2, 3 and two sizes.
 
     Args:
@@ -62,7 +76,9 @@ def export(config: str, checkpoint: str, to: str, path: str, *, part: str = 'bac
     if os.path.isdir(path):
         raise UserError(f'{path!r} is a folder; name a file in it')
     if min(size) < 1:
-        raise UserError(f'size={size[0]} {size[1]} is no size of an image; use for example {SIZE[0]} {SIZE[1]}')
+        raise UserError(
+            f'size={size[0]} {size[1]} is no size of an image; use for example {SIZE[0]} {SIZE[1]}'
+        )
     cfg = load_config(config)
     network = _load(cfg, checkpoint, part).eval().requires_grad_(False)
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
@@ -92,8 +108,10 @@ def _load(cfg: Config, checkpoint: str, part: str) -> nn.Module:
             load_state_dict(model, content, strict=True, logger='silent')
     except (CheckpointError, RuntimeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise CheckpointError(f'checkpoint {checkpoint!r} does not fit the model of {cfg.filename!r}: '
-                              f'{" ".join(lines[-2:])[:400]}') from error
+        raise CheckpointError(
+            f'checkpoint {checkpoint!r} does not fit the model of {cfg.filename!r}: '
+            f'{" ".join(lines[-2:])[:400]}'
+        ) from error
     return network
 
 
@@ -102,23 +120,32 @@ def _try_out(network: nn.Module, images: torch.Tensor) -> Tuple[torch.Tensor, ..
     try:
         return network(images)
     except RuntimeError as error:
-        raise UserError(f'the network does not run on images of {images.shape[2]} x {images.shape[3]}: {error}') from error
+        raise UserError(
+            f'the network does not run on images of {images.shape[2]} x {images.shape[3]}: {error}'
+        ) from error
 
 
 def _about(cfg: Config, names: Sequence[str]) -> Dict[str, Any]:
     """What a user of the file must know: how images are preprocessed, and what comes out."""
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     keys = ('mean', 'std', 'bgr_to_rgb', 'to_rgb', 'pad_size_divisor')
-    return dict(outputs=list(names), preprocessing={key: preprocessor[key] for key in keys if key in preprocessor})
+    return dict(
+        outputs=list(names),
+        preprocessing={key: preprocessor[key] for key in keys if key in preprocessor},
+    )
 
 
-def _check(network: nn.Module, path: str, to: str, size: Sequence[int], tolerance: float) -> Optional[List[Row]]:
+def _check(
+    network: nn.Module, path: str, to: str, size: Sequence[int], tolerance: float
+) -> Optional[List[Row]]:
     if to in OPTIONAL and not find_spec(OPTIONAL[to]):
         return None
     larger = tuple(side + more for side, more in zip(size, OTHER))
     rows = compare(network, runner(path, to), (tuple(size), larger))
     worst = max(rows, key=lambda row: row.deviation)
     if not worst.deviation <= tolerance:
-        raise UserError(f'the file differs from PyTorch by {worst.deviation:.1e} of the largest value (batch {worst.batch}, '
-                        f'{worst.size[0]} x {worst.size[1]}), more than tolerance={tolerance:g}; it was not kept')
+        raise UserError(
+            f'the file differs from PyTorch by {worst.deviation:.1e} of the largest value (batch {worst.batch}, '
+            f'{worst.size[0]} x {worst.size[1]}), more than tolerance={tolerance:g}; it was not kept'
+        )
     return rows

@@ -1,4 +1,5 @@
 """Predicting on pictures, folders and videos."""
+
 from .predict import predict
 
 __all__ = ['predict']

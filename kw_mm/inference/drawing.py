@@ -1,4 +1,5 @@
 """Pictures of detections."""
+
 import warnings
 from contextlib import contextmanager
 from typing import Any, Iterator, Sequence
@@ -25,7 +26,9 @@ class Drawing:
     def __call__(self, image: np.ndarray, sample: DetDataSample) -> np.ndarray:
         """An image (H, W, 3) in BGR with boxes, masks, class names and scores in percent."""
         with _settled():
-            self.visualizer.add_datasample('', image[..., ::-1], sample, draw_gt=False, pred_score_thr=self.score_thr)
+            self.visualizer.add_datasample(
+                '', image[..., ::-1], sample, draw_gt=False, pred_score_thr=self.score_thr
+            )
         return self.visualizer.get_image()[..., ::-1]
 
 

@@ -1,4 +1,5 @@
 """What to predict on."""
+
 import os
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -20,6 +21,7 @@ class Inputs(NamedTuple):
         images: Paths of pictures.
         videos: Paths of videos.
     """
+
     images: List[Path]
     videos: List[Path]
 
@@ -33,13 +35,27 @@ def find_inputs(paths: Sequence[str]) -> Inputs:
     inputs = Inputs([], [])
     for path in map(Path, paths):
         if not path.exists():
-            raise UserError(f'{str(path)!r} does not exist; name a picture, a video or a folder of them')
-        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-        found = [(kind, file) for file in files for kind, endings in zip(inputs, (IMAGES, VIDEOS))
-                 if file.suffix.lower() in endings]
+            raise UserError(
+                f'{str(path)!r} does not exist; name a picture, a video or a folder of them'
+            )
+        files = (
+            sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+        )
+        found = [
+            (kind, file)
+            for file in files
+            for kind, endings in zip(inputs, (IMAGES, VIDEOS))
+            if file.suffix.lower() in endings
+        ]
         if not found:
-            what = 'holds neither pictures nor videos' if path.is_dir() else 'is neither a picture nor a video'
-            raise UserError(f'{str(path)!r} {what}; they are known by endings like {", ".join(IMAGES[:3] + VIDEOS[:2])}')
+            what = (
+                'holds neither pictures nor videos'
+                if path.is_dir()
+                else 'is neither a picture nor a video'
+            )
+            raise UserError(
+                f'{str(path)!r} {what}; they are known by endings like {", ".join(IMAGES[:3] + VIDEOS[:2])}'
+            )
         for kind, file in found:
             kind.append(file)
     return inputs
@@ -52,8 +68,10 @@ def output_names(files: Sequence[Path], ending: Optional[str] = None) -> Dict[Pa
     names = {file: file.stem + (ending or file.suffix) for file in files}
     counts = [list(names.values()).count(name) for name in names.values()]
     kept = {file: name if name == file.name else file.name + ending for file, name in names.items()}
-    return {file: name if count == 1 else '_'.join([*file.resolve().parts[1:-1], kept[file]])
-            for (file, name), count in zip(names.items(), counts)}
+    return {
+        file: name if count == 1 else '_'.join([*file.resolve().parts[1:-1], kept[file]])
+        for (file, name), count in zip(names.items(), counts)
+    }
 
 
 def read_image(path: Path) -> Optional[np.ndarray]:
@@ -73,7 +91,9 @@ def read_video(path: Path) -> Tuple[float, Iterator[np.ndarray]]:
     video = cv2.VideoCapture(os.fspath(path))
     read, first = video.read()
     if not read:
-        raise UserError(f'video {str(path)!r} cannot be read; it is damaged, or its codec is unknown to OpenCV')
+        raise UserError(
+            f'video {str(path)!r} cannot be read; it is damaged, or its codec is unknown to OpenCV'
+        )
     return video.get(cv2.CAP_PROP_FPS) or 25.0, _frames(video, first)
 
 

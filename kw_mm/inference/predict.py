@@ -1,4 +1,5 @@
 """Predicting as ``tools/predict.py`` was told."""
+
 import json
 import sys
 from argparse import Namespace
@@ -13,35 +14,42 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
 
-from ..engine.checks import check_checkpoint
-from ..engine.config import coco_annotations, load_config
 from ..errors import UserError
 from ..evaluation.coco_form import category_ids, coco_results
+from ..run_config import coco_annotations, load_config
+from ..training.path_checks import check_checkpoint
 from .drawing import Drawing
 from .inputs import find_inputs, output_names, read_image, read_video
-from .model import Predictor
+from .predictor import Predictor
 
 
 def predict(args: Namespace) -> None:
     """Draw detections of pictures and videos, or name the classes of pictures.
 
     Raises:
-        UserError: Nothing to predict on, a model that cannot be loaded or, after all else is done, damaged files.
+        UserError: Nothing to predict on, a model that cannot be loaded or, after all else is done,
+            damaged files.
     """
     cfg = load_config(args.config, args.cfg_options)
     check_checkpoint(args.checkpoint)
     if not 0 <= args.score_thr <= 1:
-        raise UserError(f'--score-thr {args.score_thr:g} is not between 0 and 1; the default is 0.3')
+        raise UserError(
+            f'--score-thr {args.score_thr:g} is not between 0 and 1; the default is 0.3'
+        )
     inputs = find_inputs(args.inputs)
     predictor = Predictor(cfg, args.checkpoint, args.device)
     if not _is_detector(predictor):
         if inputs.videos:
-            raise UserError(f'{str(inputs.videos[0])!r} is a video, and the config a classifier, which takes pictures alone')
+            raise UserError(
+                f'{str(inputs.videos[0])!r} is a video, and the config a classifier, which takes pictures alone'
+            )
         _classify(predictor, inputs.images)
         return
     out = Path(args.out_dir)
     _check_overwriting(inputs.images + inputs.videos, out)
-    detect = Detection(predictor, out, args.score_thr, category_ids(predictor.classes, coco_annotations(cfg)))
+    detect = Detection(
+        predictor, out, args.score_thr, category_ids(predictor.classes, coco_annotations(cfg))
+    )
     problems = []
     for video, name in output_names(inputs.videos, '.mp4').items():
         with _put_aside(problems):
@@ -66,13 +74,17 @@ class Detection:
         UserError: The folder cannot be made.
     """
 
-    def __init__(self, predictor: Predictor, out: Path, score_thr: float, ids: Sequence[int]) -> None:
+    def __init__(
+        self, predictor: Predictor, out: Path, score_thr: float, ids: Sequence[int]
+    ) -> None:
         self.predictor, self.out, self.score_thr, self.ids = predictor, out, score_thr, ids
         self.draw = Drawing(predictor.classes, predictor.palette, score_thr)
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f'--out-dir {str(out)!r} cannot be made ({error.strerror}); name another') from error
+            raise UserError(
+                f'--out-dir {str(out)!r} cannot be made ({error.strerror}); name another'
+            ) from error
 
     def images(self, paths: Sequence[Path]) -> None:
         """Pictures, and ``predictions.json`` of them all.
@@ -103,20 +115,28 @@ class Detection:
             drawn, found = self._detect(frame, number, path)
             if writer is None:
                 size = drawn.shape[1], drawn.shape[0]
-                writer = cv2.VideoWriter(str(self.out / name), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
+                writer = cv2.VideoWriter(
+                    str(self.out / name), cv2.VideoWriter_fourcc(*'mp4v'), rate, size
+                )
             writer.write(drawn)
             results += found
         writer.release()
         _write(self.out / f'{Path(name).stem}.json', results)
         print(f'{self.out / name}: {number + 1} frames, {self._summary(results)}')
 
-    def _detect(self, image: np.ndarray, image_id: int, path: Path) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+    def _detect(
+        self, image: np.ndarray, image_id: int, path: Path
+    ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         sample = self.predictor(image, str(path))
-        found = coco_results(sample.pred_instances, image_id, path.name, self.predictor.classes, self.ids)
+        found = coco_results(
+            sample.pred_instances, image_id, path.name, self.predictor.classes, self.ids
+        )
         return np.ascontiguousarray(self.draw(image, sample)), found
 
     def _summary(self, results: Sequence[Dict[str, Any]]) -> str:
-        counts = Counter(result['category_name'] for result in results if result['score'] > self.score_thr)
+        counts = Counter(
+            result['category_name'] for result in results if result['score'] > self.score_thr
+        )
         return ', '.join(f'{count} {name}' for name, count in counts.most_common()) or 'nothing'
 
 
@@ -148,7 +168,9 @@ def _readable(paths: Sequence[Path], damaged: List[Path]) -> Iterator[Tuple[Path
 
 def _name(damaged: Sequence[Path], number: int) -> None:
     if damaged:
-        named = ', '.join(map(str, damaged[:3])) + (f' and {len(damaged) - 3} more' if len(damaged) > 3 else '')
+        named = ', '.join(map(str, damaged[:3])) + (
+            f' and {len(damaged) - 3} more' if len(damaged) > 3 else ''
+        )
         raise UserError(f'{len(damaged)} of {number} pictures cannot be read: {named}')
 
 
@@ -172,8 +194,10 @@ def _image_ids(paths: Sequence[Path]) -> Dict[Path, int]:
 def _check_overwriting(paths: Sequence[Path], out: Path) -> None:
     for path in paths:
         if path.resolve().parent == out.resolve():
-            raise UserError(f'--out-dir {str(out)!r} is the folder that {path.name!r} is read from, and would be written '
-                            'over; name another')
+            raise UserError(
+                f'--out-dir {str(out)!r} is the folder that {path.name!r} is read from, and would be written '
+                'over; name another'
+            )
 
 
 def _write(path: Path, results: Sequence[Dict[str, Any]]) -> None:

@@ -1,17 +1,30 @@
 """Kernel warehouses in plain PyTorch.
 
-KernelWarehouse: Rethinking the Design of Dynamic Convolution (ICML 2024), https://arxiv.org/abs/2406.07879.
+KernelWarehouse: Rethinking the Design of Dynamic Convolution (ICML 2024),
+https://arxiv.org/abs/2406.07879.
 """
+
+from ..ops.partition import Partition, common_cell
 from .apply import apply_kernel_warehouse, kw_layers
-from .attention import KernelAttention, ReducedKernelAttention
 from .attention_functions import contrasting_attention
 from .freezing import freeze_warehouses
+from .kernel_attention import KernelAttention, ReducedKernelAttention
 from .layers import KWConv2d, KWLayer, KWLinear
-from .partition import Partition, common_cell
-from .warehouse import HasTemperature, Warehouse, Warehouses
+from .warehouses import HasTemperature, Warehouse, Warehouses
 
 __all__ = [
-    'HasTemperature', 'KWConv2d', 'KWLayer', 'KWLinear', 'KernelAttention', 'Partition', 'ReducedKernelAttention',
-    'Warehouse', 'Warehouses', 'apply_kernel_warehouse', 'common_cell', 'contrasting_attention', 'freeze_warehouses',
-    'kw_layers'
+    'HasTemperature',
+    'KWConv2d',
+    'KWLayer',
+    'KWLinear',
+    'KernelAttention',
+    'Partition',
+    'ReducedKernelAttention',
+    'Warehouse',
+    'Warehouses',
+    'apply_kernel_warehouse',
+    'common_cell',
+    'contrasting_attention',
+    'freeze_warehouses',
+    'kw_layers',
 ]

@@ -1,4 +1,5 @@
 """Put warehouses into any network, given a sharing plan."""
+
 import difflib
 import math
 from fractions import Fraction
@@ -7,66 +8,74 @@ from typing import Dict, List, Sequence, Tuple, Union
 import torch
 from torch import nn
 
-from .attention import KernelAttention, Norm, ReducedKernelAttention
+from ..ops.partition import CellShape, CellSize, KernelShape, Partition, common_cell
+from ..validation import check_choice, check_flag
 from .budget import Budget, num_cells
 from .initialization import STARTS, Start, kaiming_cells_, kaiming_kernel
+from .kernel_attention import KernelAttention, Norm, ReducedKernelAttention
 from .layers import KWConv2d, KWLayer, KWLinear
-from .options import check_choice, check_flag
-from .partition import CellShape, CellSize, KernelShape, Partition, common_cell
 from .sharing import SHARING_RANGES, Plan, WarehousePlan, of_equal_kernels, read_plan
-from .warehouse import Warehouse, Warehouses
+from .warehouses import Warehouse, Warehouses
 
 INITS = ('published', 'plain')
 
 
-def apply_kernel_warehouse(module: nn.Module,
-                           plan: Plan,
-                           *,
-                           budget: Budget = 1,
-                           cell_ratio: Tuple[float, float] = (1, 1),
-                           reduction: float = 1 / 16,
-                           nonlocal_basis_ratio: float = 1,
-                           attention_norm: Norm = 'BN1d',
-                           init: str = 'published',
-                           attention_function: str = 'caf',
-                           zero_cell: bool = True,
-                           start: str = 'one_to_one',
-                           partition: bool = True,
-                           sharing_range: str = 'stage',
-                           assemble_checkpoint: bool = False) -> nn.Module:
+def apply_kernel_warehouse(
+    module: nn.Module,
+    plan: Plan,
+    *,
+    budget: Budget = 1,
+    cell_ratio: Tuple[float, float] = (1, 1),
+    reduction: float = 1 / 16,
+    nonlocal_basis_ratio: float = 1,
+    attention_norm: Norm = 'BN1d',
+    init: str = 'published',
+    attention_function: str = 'caf',
+    zero_cell: bool = True,
+    start: str = 'one_to_one',
+    partition: bool = True,
+    sharing_range: str = 'stage',
+    assemble_checkpoint: bool = False,
+) -> nn.Module:
     """Replace the planned layers of a network by KW layers, in place.
 
-    The network gets a child ``warehouses`` (:class:`Warehouses`), which owns all cells and the temperature.
+    The network gets a child ``warehouses`` (:class:`Warehouses`), which owns all cells and the
+    temperature.
 
     Args:
-        module: Any network; planned layers are :class:`torch.nn.Conv2d` or :class:`torch.nn.Linear`.
+        module: Any network; planned layers are :class:`torch.nn.Conv2d` or
+            :class:`torch.nn.Linear`.
         plan: ``{warehouse name: [layer names]}``, see :mod:`kw_mm.warehouse.sharing`.
         budget: b = n / m_t of every warehouse for which the plan says nothing else.
         cell_ratio: (output, input) share of the common channel divisor that a cell takes.
         reduction: Hidden units of the attention branches per input channel (at least 16 units).
-        nonlocal_basis_ratio: Below 1, attention to cells of other layers goes through a basis of this relative size.
-        attention_norm: Normalisation in the attention branch: 'BN1d' (published), 'LN', 'SyncBN', 'none' or
-            ``channels -> module``.
-        init: 'published', or 'plain': start cells get the values of the plain kernel that they form at
-            temperature 1 (budget >= 1).
-        attention_function: 'caf' (published), 'softmax', 'sigmoid', 'relu' or 'caf_unnormalised', see
-            :mod:`kw_mm.warehouse.attention_functions`.
+        nonlocal_basis_ratio: Below 1, attention to cells of other layers goes through a basis of
+            this relative size.
+        attention_norm: Normalisation in the attention branch: 'BN1d' (published), 'LN', 'SyncBN',
+            'none' or ``channels -> module``.
+        init: 'published', or 'plain': start cells get the values of the plain kernel that they form
+            at temperature 1 (budget >= 1).
+        attention_function: 'caf' (published), 'softmax', 'sigmoid', 'relu' or 'caf_unnormalised',
+            see :mod:`kw_mm.warehouse.attention_functions`.
         zero_cell: Whether a zero cell takes attention beside the cells, as published.
-        start: Cells that a mixture is made of at temperature 1: 'one_to_one' (published), 'all_to_all',
-            'several_cells' (b each), 'shared_cell' (one for 1/b mixtures) or 'none', see
-            :mod:`kw_mm.warehouse.initialization`.
-        partition: False for cells that are whole kernels: every layer is one mixture. ``cell_ratio`` has no meaning
-            then, and a planned warehouse becomes one for each kernel shape among its layers.
-        sharing_range: Layers that share a warehouse: 'stage' (published) for those of the plan, 'layer' or
-            'two_stages', see :mod:`kw_mm.warehouse.sharing`.
-        assemble_checkpoint: Mix kernels again in the backward pass instead of keeping them (R50: 89 MiB per image).
-            Not together with activation checkpointing of blocks, which does so by itself.
+        start: Cells that a mixture is made of at temperature 1: 'one_to_one' (published),
+            'all_to_all', 'several_cells' (b each), 'shared_cell' (one for 1/b mixtures) or 'none',
+            see :mod:`kw_mm.warehouse.initialization`.
+        partition: False for cells that are whole kernels: every layer is one mixture.
+            ``cell_ratio`` has no meaning then, and a planned warehouse becomes one for each kernel
+            shape among its layers.
+        sharing_range: Layers that share a warehouse: 'stage' (published) for those of the plan,
+            'layer' or 'two_stages', see :mod:`kw_mm.warehouse.sharing`.
+        assemble_checkpoint: Mix kernels again in the backward pass instead of keeping them (R50: 89
+            MiB per image). Not together with activation checkpointing of blocks, which does so by
+            itself.
 
     Returns:
         nn.Module: The same network.
 
     Raises:
-        TypeError, ValueError: A plan that does not fit the network, or a bad option; the network is unchanged then.
+        TypeError, ValueError: A plan that does not fit the network, or a bad option; the network is
+            unchanged then.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 1))
@@ -75,24 +84,49 @@ def apply_kernel_warehouse(module: nn.Module,
         >>> net(torch.rand(2, 16, 8, 8)).shape
         torch.Size([2, 32, 6, 6])
     """
-    for option, value, choices in (('init', init, INITS), ('start', start, STARTS),
-                                   ('sharing_range', sharing_range, SHARING_RANGES)):
+    for option, value, choices in (
+        ('init', init, INITS),
+        ('start', start, STARTS),
+        ('sharing_range', sharing_range, SHARING_RANGES),
+    ):
         check_choice(option, value, choices)
-    for option, value in (('zero_cell', zero_cell), ('partition', partition), ('assemble_checkpoint', assemble_checkpoint)):
+    for option, value in (
+        ('zero_cell', zero_cell),
+        ('partition', partition),
+        ('assemble_checkpoint', assemble_checkpoint),
+    ):
         check_flag(option, value)
     if hasattr(module, 'warehouses'):
         raise ValueError(f'{type(module).__name__} has an attribute `warehouses` already')
     default = WarehousePlan(budget=budget, cell_ratio=cell_ratio)
-    attention = dict(reduction=reduction, norm=attention_norm, function=attention_function, zero_cell=zero_cell)
+    attention = dict(
+        reduction=reduction, norm=attention_norm, function=attention_function, zero_cell=zero_cell
+    )
     complete = SHARING_RANGES[sharing_range](read_plan(plan, default))
-    plain = {layer: find_layer(module, layer) for warehouse in complete.values() for layer in warehouse.layers}
+    plain = {
+        layer: find_layer(module, layer)
+        for warehouse in complete.values()
+        for layer in warehouse.layers
+    }
     shapes = {layer: kernel_shape(old) for layer, old in plain.items()}
     warehouses, replaced = Warehouses(), {}
-    for name, warehouse_plan in (complete if partition else of_equal_kernels(complete, shapes)).items():
-        warehouses[name], geometry = _build_warehouse(name, warehouse_plan, shapes, partition, start)
+    for name, warehouse_plan in (
+        complete if partition else of_equal_kernels(complete, shapes)
+    ).items():
+        warehouses[name], geometry = _build_warehouse(
+            name, warehouse_plan, shapes, partition, start
+        )
         for layer, (cut, begin) in zip(warehouse_plan.layers, geometry):
-            branch = _build_attention(plain[layer], begin, warehouses[name].num_cells, nonlocal_basis_ratio, attention)
-            new = _build_layer(plain[layer], partition=cut, attention=branch, warehouses=warehouses, warehouse_name=name)
+            branch = _build_attention(
+                plain[layer], begin, warehouses[name].num_cells, nonlocal_basis_ratio, attention
+            )
+            new = _build_layer(
+                plain[layer],
+                partition=cut,
+                attention=branch,
+                warehouses=warehouses,
+                warehouse_name=name,
+            )
             _init_cells(new, begin, init)
             replaced[layer] = new
     for layer, new in replaced.items():
@@ -117,13 +151,19 @@ def find_layer(module: nn.Module, name: str) -> Union[nn.Conv2d, nn.Linear]:
     if name not in layers:
         usable = [key for key, layer in layers.items() if isinstance(layer, (nn.Conv2d, nn.Linear))]
         close = difflib.get_close_matches(name, usable, n=3) or usable[:3]
-        raise ValueError(f'the plan names a layer {name!r} that is not in {type(module).__name__}; '
-                         f'there are for example {", ".join(close) or "no layers at all"}')
+        raise ValueError(
+            f'the plan names a layer {name!r} that is not in {type(module).__name__}; '
+            f'there are for example {", ".join(close) or "no layers at all"}'
+        )
     layer = layers[name]
     if isinstance(layer, nn.ConvTranspose2d) or not isinstance(layer, (nn.Conv2d, nn.Linear)):
-        raise ValueError(f'layer {name!r} is a {type(layer).__name__}; only Conv2d and Linear can draw on a warehouse')
+        raise ValueError(
+            f'layer {name!r} is a {type(layer).__name__}; only Conv2d and Linear can draw on a warehouse'
+        )
     if getattr(layer, 'padding_mode', 'zeros') != 'zeros':
-        raise ValueError(f"layer {name!r} has padding_mode={layer.padding_mode!r}; only 'zeros' is supported")
+        raise ValueError(
+            f"layer {name!r} has padding_mode={layer.padding_mode!r}; only 'zeros' is supported"
+        )
     return layer
 
 
@@ -133,8 +173,9 @@ def kernel_shape(layer: Union[nn.Conv2d, nn.Linear]) -> KernelShape:
     return shape if len(shape) == 4 else (*shape, 1, 1)
 
 
-def _build_warehouse(name: str, plan: WarehousePlan, shapes: Dict[str, KernelShape], partition: bool,
-                     start: str) -> Tuple[Warehouse, List[Tuple[Partition, Start]]]:
+def _build_warehouse(
+    name: str, plan: WarehousePlan, shapes: Dict[str, KernelShape], partition: bool, start: str
+) -> Tuple[Warehouse, List[Tuple[Partition, Start]]]:
     kernels = [shapes[layer] for layer in plan.layers]
     try:
         cell = _cell(kernels, plan, partition)
@@ -146,7 +187,9 @@ def _build_warehouse(name: str, plan: WarehousePlan, shapes: Dict[str, KernelSha
     return Warehouse(num_cells(plan.budget, sum(mixtures), name), *cell), list(zip(cuts, starts))
 
 
-def _cell(kernels: Sequence[KernelShape], plan: WarehousePlan, partition: bool) -> Tuple[CellShape, CellSize]:
+def _cell(
+    kernels: Sequence[KernelShape], plan: WarehousePlan, partition: bool
+) -> Tuple[CellShape, CellSize]:
     if not partition:
         return kernels[0][:2], kernels[0][2:]
     _check_common_channels(kernels)
@@ -157,19 +200,27 @@ def _check_common_channels(kernels: Sequence[KernelShape]) -> None:
     """Raises ValueError where channels share no divisor: cells would be single channels, and attention immense."""
     for side, channels in zip(('output', 'input'), zip(*kernels)):
         if math.gcd(*channels) == 1 and max(channels) > 1:
-            raise ValueError(f'its layers share no cell: no number above 1 divides all their {side} channels '
-                             f'({", ".join(map(str, sorted(set(channels))))}); put layers in one warehouse whose channels '
-                             'have a large common divisor')
+            raise ValueError(
+                f'its layers share no cell: no number above 1 divides all their {side} channels '
+                f'({", ".join(map(str, sorted(set(channels))))}); put layers in one warehouse whose channels '
+                'have a large common divisor'
+            )
 
 
-def _build_attention(plain: nn.Module, start: Start, cells: int, basis_ratio: float, options: dict) -> KernelAttention:
+def _build_attention(
+    plain: nn.Module, start: Start, cells: int, basis_ratio: float, options: dict
+) -> KernelAttention:
     channels = plain.in_channels if isinstance(plain, nn.Conv2d) else plain.in_features
     if not 0 < basis_ratio <= 1:
-        raise ValueError(f'nonlocal_basis_ratio={basis_ratio!r} is outside (0, 1]; 1 is full attention, '
-                         'the published R50 1/2x has 1/16')
+        raise ValueError(
+            f'nonlocal_basis_ratio={basis_ratio!r} is outside (0, 1]; 1 is full attention, '
+            'the published R50 1/2x has 1/16'
+        )
     if basis_ratio == 1 or start.num_cells == cells:
         return KernelAttention(channels, start, cells, **options)
-    return ReducedKernelAttention(channels, start, cells, nonlocal_basis_ratio=basis_ratio, **options)
+    return ReducedKernelAttention(
+        channels, start, cells, nonlocal_basis_ratio=basis_ratio, **options
+    )
 
 
 def _build_layer(plain: Union[nn.Conv2d, nn.Linear], **options) -> KWLayer:
@@ -177,8 +228,16 @@ def _build_layer(plain: Union[nn.Conv2d, nn.Linear], **options) -> KWLayer:
     if isinstance(plain, nn.Linear):
         new = KWLinear(plain.in_features, plain.out_features, **options)
     else:
-        new = KWConv2d(plain.in_channels, plain.out_channels, plain.kernel_size, plain.stride, plain.padding,
-                       plain.dilation, plain.groups, **options)
+        new = KWConv2d(
+            plain.in_channels,
+            plain.out_channels,
+            plain.kernel_size,
+            plain.stride,
+            plain.padding,
+            plain.dilation,
+            plain.groups,
+            **options,
+        )
     return new.to(plain.weight).train(plain.training)
 
 

@@ -1,8 +1,9 @@
 """Attention functions: what turns an attention branch's logits into weights of cells (paper, Sec. 3.4).
 
-The published one is the contrasting-driven attention function (CAF). The others are those of the paper's ablation;
-each replaces CAF's z-part alone, the temperature blends it with beta as ever.
+The published one is the contrasting-driven attention function (CAF). The others are those of the
+paper's ablation; each replaces CAF's z-part alone, the temperature blends it with beta as ever.
 """
+
 from typing import Callable, Dict
 
 import torch
@@ -35,8 +36,8 @@ def rectified(logits: Tensor) -> Tensor:
 def unnormalised(logits: Tensor) -> Tensor:
     """z_ij itself.
 
-    CAF without the division by sum_p |z_ip|. Dividing by sum_p z_ip instead would be no alternative: the sum of
-    signed logits passes through zero.
+    CAF without the division by sum_p |z_ip|. Dividing by sum_p z_ip instead would be no
+    alternative: the sum of signed logits passes through zero.
     """
     return logits
 
@@ -54,7 +55,8 @@ def weigh_cells(logits: Tensor, beta: Tensor, temperature: Tensor, function: str
     """alpha_ij = tau beta_ij + (1 - tau) f(z_i)_j, in float32 or better.
 
     Args:
-        logits (Tensor): z, shape (B, m, n + 1), the last column belonging to the zero cell, or (B, m, n) without one.
+        logits (Tensor): z, shape (B, m, n + 1), the last column belonging to the zero cell, or (B,
+            m, n) without one.
         beta (Tensor): Start attention, shape (m, n + 1) or (m, n).
         temperature (Tensor): tau, a scalar.
         function: f, a name in ``ATTENTION_FUNCTIONS``.

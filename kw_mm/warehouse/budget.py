@@ -1,4 +1,5 @@
 """The budget b = n / m_t: how many cells a warehouse holds per mixture that draws on it (paper, Sec. 3.3)."""
+
 from fractions import Fraction
 from numbers import Real
 from typing import Union
@@ -12,8 +13,14 @@ def as_budget(value: Budget) -> Fraction:
     Raises:
         ValueError: Not a finite positive number.
     """
-    if isinstance(value, bool) or not isinstance(value, (Real, Fraction)) or not 0 < value < float('inf'):
-        raise ValueError(f'budget={value!r} is not a positive number; use for example 0.25, 0.5, 1, 2 or 4')
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (Real, Fraction))
+        or not 0 < value < float('inf')
+    ):
+        raise ValueError(
+            f'budget={value!r} is not a positive number; use for example 0.25, 0.5, 1, 2 or 4'
+        )
     return Fraction(value).limit_denominator(10_000)
 
 
@@ -32,6 +39,8 @@ def num_cells(budget: Budget, num_mixtures: int, warehouse: str = '') -> int:
     if cells.denominator == 1:
         return int(cells)
     below, above = max(int(cells), 1), int(cells) + 1
-    raise ValueError(f'budget={float(budget):g} gives warehouse {warehouse!r} {float(cells):g} cells for its '
-                     f'{num_mixtures} mixtures; the nearest budgets with a whole number are {below}/{num_mixtures} '
-                     f'and {above}/{num_mixtures}, 1/2, 1, 2 and 4 are the published ones')
+    raise ValueError(
+        f'budget={float(budget):g} gives warehouse {warehouse!r} {float(cells):g} cells for its '
+        f'{num_mixtures} mixtures; the nearest budgets with a whole number are {below}/{num_mixtures} '
+        f'and {above}/{num_mixtures}, 1/2, 1, 2 and 4 are the published ones'
+    )

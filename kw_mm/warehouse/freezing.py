@@ -1,4 +1,5 @@
 """What freezing a layer means for the warehouse it shares with layers that still train."""
+
 from torch import nn
 
 from .apply import kw_layers
@@ -9,7 +10,9 @@ MODES = ('none', 'exclusive', 'strict')
 def check_freeze_mode(mode: str) -> None:
     """Raises ValueError for an unknown mode."""
     if mode not in MODES:
-        raise ValueError(f'freeze_warehouses={mode!r} is unknown; choose one of {", ".join(map(repr, MODES))}')
+        raise ValueError(
+            f'freeze_warehouses={mode!r} is unknown; choose one of {", ".join(map(repr, MODES))}'
+        )
 
 
 def freeze_warehouses(module: nn.Module, mode: str) -> None:
@@ -21,8 +24,8 @@ def freeze_warehouses(module: nn.Module, mode: str) -> None:
         module: A network with ``warehouses``.
         mode: 'none' (published): every warehouse still trains, so kernels of frozen layers move.
             'exclusive': warehouses that serve only frozen layers are frozen.
-            'strict': besides, frozen layers mix a detached copy of the cells they share with layers that train; the
-            copy is saved in checkpoints.
+            'strict': besides, frozen layers mix a detached copy of the cells they share with layers
+            that train; the copy is saved in checkpoints.
 
     Raises:
         ValueError: An unknown mode.
@@ -31,7 +34,11 @@ def freeze_warehouses(module: nn.Module, mode: str) -> None:
     if mode == 'none':
         return
     layers = kw_layers(module)
-    frozen = {name for name, layer in layers.items() if not any(p.requires_grad for p in layer.parameters())}
+    frozen = {
+        name
+        for name, layer in layers.items()
+        if not any(p.requires_grad for p in layer.parameters())
+    }
     trained = {layer.warehouse_name for name, layer in layers.items() if name not in frozen}
     for name, warehouse in module.warehouses.items():
         if name not in trained:

@@ -1,8 +1,9 @@
 """Which cell each mixture starts from, and the first values of the cells.
 
-At temperature 1 the attention is beta: in the published start, mixture i *is* its start cell. Index n stands for the
-zero cell e_z. The other starts are those of the paper's ablation (its Table 13).
+At temperature 1 the attention is beta: in the published start, mixture i *is* its start cell. Index
+n stands for the zero cell e_z. The other starts are those of the paper's ablation (its Table 13).
 """
+
 import math
 from fractions import Fraction
 from typing import Callable, Dict, List, NamedTuple, Sequence
@@ -19,6 +20,7 @@ class Start(NamedTuple):
         num_cells: How many cells belong to it.
         cells: Start cells of each mixture, each at weight 1; n stands for the zero cell.
     """
+
     first_cell: int
     num_cells: int
     cells: List[Sequence[int]]
@@ -27,9 +29,11 @@ class Start(NamedTuple):
 def one_to_one(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
     """Give every mixture its own start cell while there are enough, else the zero cell (paper, Sec. 3.4).
 
-    The published rules cover whole b (mixture i of a layer starts at the layer's first cell + i b) and b = 1/k where
-    every layer's m is a multiple of k (mixture i gets the next free cell when ``i % k == (i // k) % k``). For any
-    other budget the rule is ours: over all mixtures of the warehouse, cell ``floor(i b)`` for b >= 1, and for b < 1
+    The published rules cover whole b (mixture i of a layer starts at the layer's first cell + i b)
+    and b = 1/k where every layer's m is a multiple of k (mixture i gets the next free cell when ``i
+    % k == (i // k) % k``). For any
+    other budget the rule is ours: over all mixtures of the warehouse, cell ``floor(i b)`` for b >=
+        1, and for b < 1
     the next cell where ``floor((i + 1) b) > floor(i b)``.
 
     Args:
@@ -62,10 +66,17 @@ def several_cells(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
         ValueError: A budget below 1.
     """
     if budget < 1:
-        raise ValueError(f"start='several_cells' needs cells for every mixture, a budget of 1 or more, not {budget}; "
-                         "below, 'one_to_one' and 'shared_cell' work")
-    return _starts(mixtures, budget,
-                   lambda offset, i: range(math.floor((offset + i) * budget), math.floor((offset + i + 1) * budget)))
+        raise ValueError(
+            f"start='several_cells' needs cells for every mixture, a budget of 1 or more, not {budget}; "
+            "below, 'one_to_one' and 'shared_cell' work"
+        )
+    return _starts(
+        mixtures,
+        budget,
+        lambda offset, i: range(
+            math.floor((offset + i) * budget), math.floor((offset + i + 1) * budget)
+        ),
+    )
 
 
 def shared_cell(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
@@ -78,8 +89,10 @@ def shared_cell(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
     """
     k = budget.denominator
     if budget.numerator != 1 or any(m % k for m in mixtures):
-        raise ValueError(f"start='shared_cell' needs a budget 1/k with k dividing the mixtures of every layer; "
-                         f"{budget} does not divide {list(mixtures)} so, 'one_to_one' works for it")
+        raise ValueError(
+            f"start='shared_cell' needs a budget 1/k with k dividing the mixtures of every layer; "
+            f"{budget} does not divide {list(mixtures)} so, 'one_to_one' works for it"
+        )
     return _starts(mixtures, budget, lambda offset, i: [(offset + i) // k])
 
 
@@ -97,7 +110,9 @@ STARTS: Dict[str, Callable[[Sequence[int], Fraction], List[Start]]] = {
 }
 
 
-def _starts(mixtures: Sequence[int], budget: Fraction, cells_of: Callable[[int, int], Sequence[int]]) -> List[Start]:
+def _starts(
+    mixtures: Sequence[int], budget: Fraction, cells_of: Callable[[int, int], Sequence[int]]
+) -> List[Start]:
     """Starts from the start cells of mixture i of the layer before which there are ``offset`` mixtures."""
     starts, offset = [], 0
     for m in mixtures:
@@ -118,7 +133,8 @@ def beta_of(start: Start, num_cells: int, zero_cell: bool = True) -> Tensor:
 def why_not_plain(beta: Tensor, num_cells: int) -> str:
     """Why a plain kernel cannot be placed in a layer's start cells; empty where it can.
 
-    It can where every mixture starts from exactly one cell, and from one that no other mixture of the layer has.
+    It can where every mixture starts from exactly one cell, and from one that no other mixture of
+    the layer has.
 
     Args:
         beta (Tensor): Shape (m, n + 1), or (m, n) without a zero cell.

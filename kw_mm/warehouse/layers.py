@@ -1,4 +1,5 @@
 """Layers whose kernel is mixed, for every image anew, from the cells of a warehouse."""
+
 from functools import partial
 from typing import Callable, Optional, Union
 
@@ -6,17 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from ..dynamic_conv import conv2d_per_image, linear_per_image
-from ..dynamic_conv.pooling import pool_and_pass
-from ..dynamic_conv.precision import autocast_dtype, averaging_dtype, full_precision
-from ..dynamic_conv.reference import Size, on_reference_path
-from ..dynamic_conv.tracing import is_traced
-from .attention import KernelAttention
+from ..ops import conv2d_per_image, linear_per_image
+from ..ops.mix import mix_cells
+from ..ops.partition import Partition
+from ..ops.pool import pool_and_pass
+from ..ops.precision import autocast_dtype, averaging_dtype, full_precision
+from ..ops.recompute import kernels_recomputed
+from ..ops.reference import Size, on_reference_path
+from ..ops.tracing import is_traced
 from .initialization import why_not_plain
-from .mixing import mix_cells
-from .partition import Partition
-from .recompute import kernels_recomputed
-from .warehouse import Warehouse, Warehouses
+from .kernel_attention import KernelAttention
+from .warehouses import Warehouse, Warehouses
 
 
 class KWLayer(nn.Module):
@@ -25,21 +26,27 @@ class KWLayer(nn.Module):
     Args:
         partition: How the layer's kernel is cut into cells.
         attention: The branch that weighs the cells.
-        warehouses: All warehouses of the network. They are held without being registered here, since they belong to
-            the network; the temperature is read from them at every forward.
+        warehouses: All warehouses of the network. They are held without being registered here,
+            since they belong to the network; the temperature is read from them at every forward.
         warehouse_name: The one this layer draws on.
         bias (Parameter, optional): Shape (C_out, ).
     """
 
-    def __init__(self, partition: Partition, attention: KernelAttention, warehouses: Warehouses, warehouse_name: str,
-                 bias: Optional[nn.Parameter] = None):
+    def __init__(
+        self,
+        partition: Partition,
+        attention: KernelAttention,
+        warehouses: Warehouses,
+        warehouse_name: str,
+        bias: Optional[nn.Parameter] = None,
+    ):
         super().__init__()
         self.partition = partition
         self.attention = attention
         self.register_parameter('bias', bias)
         self.warehouse_name = warehouse_name
         self.uses_frozen_cells = False
-        self._shared = (warehouses, )           # a tuple, so that nn.Module does not adopt the warehouses
+        self._shared = (warehouses,)  # a tuple, so that nn.Module does not adopt the warehouses
 
     @property
     def warehouse(self) -> Warehouse:
@@ -55,8 +62,10 @@ class KWLayer(nn.Module):
         """
         cells = self.warehouse.frozen_cells if self.uses_frozen_cells else self.warehouse.cells
         if cells.dim() != 3:
-            raise RuntimeError(f'FSDP has sharded warehouse {self.warehouse_name!r} apart from the layers that share it; '
-                               "use auto_wrap_policy=dict(type='wrap_outside_warehouses')")
+            raise RuntimeError(
+                f'FSDP has sharded warehouse {self.warehouse_name!r} apart from the layers that share it; '
+                "use auto_wrap_policy=dict(type='wrap_outside_warehouses')"
+            )
         return cells
 
     @property
@@ -89,13 +98,15 @@ class KWLayer(nn.Module):
         """
         if on_reference_path():
             return self._reference_kernels(alpha)
-        mixtures = mix_cells(alpha, self.cells, self.warehouse.gradients, transient)     # (cell_out, B m, cell_in)
+        mixtures = mix_cells(
+            alpha, self.cells, self.warehouse.gradients, transient
+        )  # (cell_out, B m, cell_in)
         return self.partition.assemble(mixtures)
 
     def _use_kernels(self, alpha: Tensor, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
         kernels = self.assemble(alpha, transient=True)
         if autocast_dtype(x.device.type) is None:
-            kernels = kernels.to(x.dtype)                                       # of cells stored in lower precision
+            kernels = kernels.to(x.dtype)  # of cells stored in lower precision
         if not (self._shared[0].recompute_kernels and kernels.requires_grad) or is_traced():
             return use(kernels)
         weights, dtype = alpha.detach(), kernels.dtype
@@ -103,7 +114,7 @@ class KWLayer(nn.Module):
             return use(kernels)
 
     def _reference_kernels(self, alpha: Tensor) -> Tensor:
-        cells = self.cells.transpose(0, 1)                                      # (n, cell_out, cell_in cell_h cell_w)
+        cells = self.cells.transpose(0, 1)  # (n, cell_out, cell_in cell_h cell_w)
         mixtures = alpha.to(cells.dtype).flatten(0, 1) @ cells.flatten(1)
         cell = (*self.partition.cell_shape, *self.partition.cell_size)
         return self.partition.to_kernel(mixtures.reshape(*alpha.shape[:2], *cell))
@@ -112,15 +123,21 @@ class KWLayer(nn.Module):
         """Put a plain kernel into the start cells: at temperature 1 this layer then equals the plain one.
 
         Args:
-            kernel (Tensor): Shape (C_out, C_in / groups, kh, kw), or (C_out, C_in) for a linear layer.
+            kernel (Tensor): Shape (C_out, C_in / groups, kh, kw), or (C_out, C_in) for a linear
+                layer.
 
         Raises:
-            ValueError: Another shape, or a layer whose mixtures do not start from one cell each (budget < 1, or another
-                start than 'one_to_one').
+            ValueError: Another shape, or a layer whose mixtures do not start from one cell each
+                (budget < 1, or another start than 'one_to_one').
         """
-        if kernel.numel() != torch.Size(self.partition.kernel_shape).numel() or len(kernel) != self.out_channels:
-            raise ValueError(f'a kernel of shape {tuple(kernel.shape)} does not fit a layer of '
-                             f'shape {self.partition.kernel_shape}')
+        if (
+            kernel.numel() != torch.Size(self.partition.kernel_shape).numel()
+            or len(kernel) != self.out_channels
+        ):
+            raise ValueError(
+                f'a kernel of shape {tuple(kernel.shape)} does not fit a layer of '
+                f'shape {self.partition.kernel_shape}'
+            )
         if self.why_not_plain:
             raise ValueError(f'a plain kernel cannot be placed in this layer: {self.why_not_plain}')
         values = self.partition.to_cells(kernel.reshape(self.partition.kernel_shape))
@@ -128,23 +145,39 @@ class KWLayer(nn.Module):
 
     def extra_repr(self) -> str:
         mixtures, cells = self.partition.num_mixtures, self.warehouse.num_cells
-        return (f'{self.in_channels}, {self.out_channels}, warehouse={self.warehouse_name!r}, '
-                f'mixtures={mixtures}, cells={cells}')
+        return (
+            f'{self.in_channels}, {self.out_channels}, warehouse={self.warehouse_name!r}, '
+            f'mixtures={mixtures}, cells={cells}'
+        )
 
 
 class KWConv2d(KWLayer):
     """Convolution with kernels from a warehouse; otherwise :class:`torch.nn.Conv2d`, which it replaces.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups: As in :class:`torch.nn.Conv2d`.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups: As in
+            :class:`torch.nn.Conv2d`.
         **kwargs: As in :class:`KWLayer`.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1,
-                 padding: Union[Size, str] = 0, dilation: Size = 1, groups: int = 1, **kwargs):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Union[Size, str] = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
+        self.kernel_size, self.stride, self.dilation = (
+            _pair(kernel_size),
+            _pair(stride),
+            _pair(dilation),
+        )
         self.padding = padding if isinstance(padding, str) else _pair(padding)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,8 +186,16 @@ class KWConv2d(KWLayer):
         return self._use_kernels(self.weigh(pooled), x, partial(self._convolve, x))
 
     def _convolve(self, x: Tensor, kernels: Tensor) -> Tensor:
-        return conv2d_per_image(x, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups,
-                                keep_format=self._shared[0].keep_format)
+        return conv2d_per_image(
+            x,
+            kernels,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            keep_format=self._shared[0].keep_format,
+        )
 
 
 class KWLinear(KWLayer):
@@ -179,5 +220,9 @@ class KWLinear(KWLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., C_in) -> (B, ..., C_out); the attention sees the mean over the dimensions between."""
-        alpha = self.weigh(x.reshape(x.shape[0], -1, x.shape[-1]).mean(dim=1, dtype=averaging_dtype(x)))
-        return self._use_kernels(alpha, x, lambda weights: linear_per_image(x, weights.flatten(2), self.bias))
+        alpha = self.weigh(
+            x.reshape(x.shape[0], -1, x.shape[-1]).mean(dim=1, dtype=averaging_dtype(x))
+        )
+        return self._use_kernels(
+            alpha, x, lambda weights: linear_per_image(x, weights.flatten(2), self.bias)
+        )

@@ -4,19 +4,21 @@ A plan maps warehouse names to the layers that share the warehouse, both in orde
 
 >>> plan = {'stage1': ['layer1.0.conv1', 'layer1.0.conv2'], 'stage2': dict(layers=['layer2.0.conv1'], budget=2)}
 
-A value is a list of layer names, or a dict with the key ``layers`` and the options of :class:`WarehousePlan` that
-differ for this warehouse. Start cells follow from the plan alone, never from the order of modules.
+A value is a list of layer names, or a dict with the key ``layers`` and the options of
+:class:`WarehousePlan` that differ for this warehouse. Start cells follow from the plan alone, never
+from the order of modules.
 
-The paper's ablations of sharing are transformations of plans: :func:`within_layers`, :func:`across_two_stages`, and
-:func:`of_equal_kernels` for whole kernels.
+The paper's ablations of sharing are transformations of plans: :func:`within_layers`,
+:func:`across_two_stages`, and :func:`of_equal_kernels` for whole kernels.
 """
+
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
+from ..validation import check_pair
 from .budget import Budget, as_budget
-from .options import check_pair
 
 Plan = Mapping[str, Union[Sequence[str], Mapping[str, Any]]]
 
@@ -26,10 +28,12 @@ class WarehousePlan:
     """One warehouse of a plan.
 
     Args:
-        layers: Names of the layers that share it, in the order in which they take their start cells.
+        layers: Names of the layers that share it, in the order in which they take their start
+            cells.
         budget: b = n / m_t.
         cell_ratio: (output, input) share of the layers' common channel divisor that a cell takes.
     """
+
     layers: Tuple[str, ...] = ()
     budget: Budget = Fraction(1)
     cell_ratio: Tuple[float, float] = (1, 1)
@@ -48,7 +52,9 @@ def read_plan(plan: Plan, default: WarehousePlan) -> Dict[str, WarehousePlan]:
         ValueError: An empty plan or warehouse, an unknown option, or a layer named twice.
     """
     if not isinstance(plan, Mapping):
-        raise TypeError(f'a plan maps warehouse names to lists of layer names; got {type(plan).__name__}')
+        raise TypeError(
+            f'a plan maps warehouse names to lists of layer names; got {type(plan).__name__}'
+        )
     read = {name: _read_warehouse(name, entry, default) for name, entry in plan.items()}
     _check_layers({name: warehouse.layers for name, warehouse in read.items()})
     return read
@@ -58,7 +64,9 @@ def _read_warehouse(name: str, entry: Any, default: WarehousePlan) -> WarehouseP
     options = dict(entry) if isinstance(entry, Mapping) else dict(layers=entry)
     unknown = sorted(set(options) - {'layers', 'budget', 'cell_ratio'})
     if unknown:
-        raise ValueError(f'warehouse {name!r} has unknown options {unknown}; known are layers, budget, cell_ratio')
+        raise ValueError(
+            f'warehouse {name!r} has unknown options {unknown}; known are layers, budget, cell_ratio'
+        )
     layers = options.get('layers')
     if isinstance(layers, str) or not isinstance(layers, Sequence):
         raise TypeError(f'warehouse {name!r} needs a list of layer names; got {layers!r}')
@@ -86,25 +94,32 @@ def as_planned(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
 
 def within_layers(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
     """Give every layer a warehouse of its own, named after it."""
-    return {layer.replace('.', '_'): replace(warehouse, layers=(layer, ))
-            for warehouse in plan.values() for layer in warehouse.layers}
+    return {
+        layer.replace('.', '_'): replace(warehouse, layers=(layer,))
+        for warehouse in plan.values()
+        for layer in warehouse.layers
+    }
 
 
 def across_two_stages(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
     """Join the warehouses of the first and second stage, of the third and fourth, ...
 
-    Warehouses are known by the names of the published plans: ``stage1``, or ``stage1_depthwise`` and the like, which
+    Warehouses are known by the names of the published plans: ``stage1``, or ``stage1_depthwise``
+        and the like, which
     join their own kind. Warehouses of other names stay.
 
     Raises:
-        ValueError: No warehouse has such a name, or two to be joined differ in budget or cell ratio.
+        ValueError: No warehouse has such a name, or two to be joined differ in budget or cell
+            ratio.
     """
     joined: Dict[str, List[WarehousePlan]] = {}
     for name, warehouse in plan.items():
         joined.setdefault(_pair_of_stages(name), []).append(warehouse)
     if set(joined) == set(plan):
-        raise ValueError("sharing_range='two_stages' joins warehouses named stage1, stage2, ... (or stage1_depthwise, ...); "
-                         f'the plan has {", ".join(plan)}')
+        raise ValueError(
+            "sharing_range='two_stages' joins warehouses named stage1, stage2, ... (or stage1_depthwise, ...); "
+            f'the plan has {", ".join(plan)}'
+        )
     return {name: _join(name, warehouses) for name, warehouses in joined.items()}
 
 
@@ -115,8 +130,9 @@ SHARING_RANGES: Dict[str, Callable[[Dict[str, WarehousePlan]], Dict[str, Warehou
 }
 
 
-def of_equal_kernels(plan: Dict[str, WarehousePlan],
-                     shapes: Mapping[str, Sequence[int]]) -> Dict[str, WarehousePlan]:
+def of_equal_kernels(
+    plan: Dict[str, WarehousePlan], shapes: Mapping[str, Sequence[int]]
+) -> Dict[str, WarehousePlan]:
     """Split warehouses so that all layers of one have the same kernel shape, and whole kernels can be cells.
 
     Args:
@@ -124,7 +140,8 @@ def of_equal_kernels(plan: Dict[str, WarehousePlan],
         shapes: Kernel shape of every layer.
 
     Returns:
-        dict: Warehouses that had layers of several shapes are named after each, e.g. ``stage1_128x64x3x3``.
+        dict: Warehouses that had layers of several shapes are named after each, e.g.
+            ``stage1_128x64x3x3``.
     """
     split: Dict[str, WarehousePlan] = {}
     for name, warehouse in plan.items():
@@ -132,7 +149,9 @@ def of_equal_kernels(plan: Dict[str, WarehousePlan],
         for layer in warehouse.layers:
             layers.setdefault('x'.join(map(str, shapes[layer])), []).append(layer)
         for shape, equal in layers.items():
-            split[f'{name}_{shape}' if len(layers) > 1 else name] = replace(warehouse, layers=tuple(equal))
+            split[f'{name}_{shape}' if len(layers) > 1 else name] = replace(
+                warehouse, layers=tuple(equal)
+            )
     return split
 
 
@@ -146,6 +165,10 @@ def _pair_of_stages(name: str) -> str:
 
 def _join(name: str, warehouses: Sequence[WarehousePlan]) -> WarehousePlan:
     first = warehouses[0]
-    if any((other.budget, other.cell_ratio) != (first.budget, first.cell_ratio) for other in warehouses):
+    if any(
+        (other.budget, other.cell_ratio) != (first.budget, first.cell_ratio) for other in warehouses
+    ):
         raise ValueError(f'{name} cannot share a warehouse: their budgets or cell ratios differ')
-    return replace(first, layers=tuple(layer for warehouse in warehouses for layer in warehouse.layers))
+    return replace(
+        first, layers=tuple(layer for warehouse in warehouses for layer in warehouse.layers)
+    )

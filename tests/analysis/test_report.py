@@ -1,6 +1,7 @@
 """Configs analysed: builds and runs them at small sizes."""
+
 import pytest
-from command_line import ROOT
+from run_tools import ROOT
 
 from kw_mm.analysis.report import analyze
 from kw_mm.errors import UserError
@@ -9,8 +10,14 @@ BOX_HEAD = 256 * 49 * 1024 + 1024 * 1024 + 1024 * (81 + 320)
 MASK_HEAD = 4 * 256 * 256 * 9 * 14**2 + 256 * 256 * 4 * 14**2 + 256 * 80 * 28**2
 
 
-@pytest.mark.parametrize('name, parameters, assembly', [
-    ('kw_r18_100e_in1k', 11.93, 0.385), ('kw_r50_100e_in1k', 28.05, 2.04), ('kw4x_r50_100e_in1k', 102.02, 8.14)])
+@pytest.mark.parametrize(
+    'name, parameters, assembly',
+    [
+        ('kw_r18_100e_in1k', 11.93, 0.385),
+        ('kw_r50_100e_in1k', 28.05, 2.04),
+        ('kw4x_r50_100e_in1k', 102.02, 8.14),
+    ],
+)
 def test_classifiers_have_the_published_size_and_assembly(name, parameters, assembly):
     cost = analyze(str(ROOT / f'configs/imagenet/{name}.py'), (64, 64)).cost
     assert round(cost.parameters / 1e6, 2) == parameters
@@ -20,7 +27,7 @@ def test_classifiers_have_the_published_size_and_assembly(name, parameters, asse
 def test_static_classifier_at_its_own_size():
     found = analyze(str(ROOT / 'configs/imagenet/r18_100e_in1k.py'))
     assert found.size == (224, 224) and not found.warehouses
-    assert found.cost.static / 1e9 == pytest.approx(1.814, abs=5e-4)               # as published for ResNet-18
+    assert found.cost.static / 1e9 == pytest.approx(1.814, abs=5e-4)  # as published for ResNet-18
     assert found.cost.multiply_adds == found.cost.static
 
 
@@ -32,11 +39,17 @@ def test_heads_of_a_detector_see_1000_boxes_and_100_masks():
     assert [row.name for row in found.warehouses][:2] == ['stem', 'stage1_depthwise']
 
 
-@pytest.mark.parametrize('text, message', [
-    ('x = 1', 'has no model'),
-    ("model = dict(type='Nonsense')", 'cannot be built.*Nonsense'),
-    ("custom_imports = dict(imports=['kw_mm'])\nmodel = dict(type='KWResNet', depth=20)", 'cannot be built.*depth=20'),
-])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('x = 1', 'has no model'),
+        ("model = dict(type='Nonsense')", 'cannot be built.*Nonsense'),
+        (
+            "custom_imports = dict(imports=['kw_mm'])\nmodel = dict(type='KWResNet', depth=20)",
+            'cannot be built.*depth=20',
+        ),
+    ],
+)
 def test_bad_configs_are_named(tmp_path, text, message):
     path = tmp_path / 'bad.py'
     path.write_text(text)
@@ -51,17 +64,36 @@ def test_sizes_of_no_image_are_refused(size):
 
 
 def test_the_command(tool):
-    done = tool('analyze_model', ROOT / 'configs/imagenet/kw_r18_100e_in1k.py', '--markdown', '--size', 64, 64)
-    printed = done.stdout[done.stdout.index('|'):].strip()
-    tables = [[line.strip('| ').split(' | ') for line in table.splitlines()] for table in printed.split('\n\n')]
+    done = tool(
+        'analyze_model',
+        ROOT / 'configs/imagenet/kw_r18_100e_in1k.py',
+        '--markdown',
+        '--size',
+        64,
+        64,
+    )
+    printed = done.stdout[done.stdout.index('|') :].strip()
+    tables = [
+        [line.strip('| ').split(' | ') for line in table.splitlines()]
+        for table in printed.split('\n\n')
+    ]
     summary, parts, warehouses = tables
     assert summary[2][:2] == ['kw_r18_100e_in1k.py, 64 x 64', '11.93'] and summary[2][4] == '0.3849'
     assert [row[0] for row in parts[2:]] == ['backbone', 'head']
     assert [row[:4] for row in warehouses[2:]] == [
-        ['stage1', '64 x 64 x 1 x 1', '56', '56'], ['stage2', '128 x 128 x 1 x 1', '47', '47'],
-        ['stage3', '256 x 256 x 1 x 1', '47', '47'], ['stage4', '512 x 512 x 1 x 1', '27', '27']]
+        ['stage1', '64 x 64 x 1 x 1', '56', '56'],
+        ['stage2', '128 x 128 x 1 x 1', '47', '47'],
+        ['stage3', '256 x 256 x 1 x 1', '47', '47'],
+        ['stage4', '512 x 512 x 1 x 1', '27', '27'],
+    ]
     assert 'backbone.layer3.0.conv1 (18), backbone.layer3.0.downsample.0 (2)' in warehouses[3][4]
-    terminal = tool('analyze_model', ROOT / 'configs/imagenet/kw_r18_100e_in1k.py', '--size', 64, 64)
+    terminal = tool(
+        'analyze_model', ROOT / 'configs/imagenet/kw_r18_100e_in1k.py', '--size', 64, 64
+    )
     assert '11.93' in terminal.stdout and 'stage4' in terminal.stdout
     failed = tool('analyze_model', 'nowhere.py', ok=False)
-    assert failed.returncode == 2 and 'nowhere.py' in failed.stderr and 'Traceback' not in failed.stderr
+    assert (
+        failed.returncode == 2
+        and 'nowhere.py' in failed.stderr
+        and 'Traceback' not in failed.stderr
+    )

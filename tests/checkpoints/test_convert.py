@@ -5,15 +5,21 @@ from mmengine.registry import MODELS
 from mmpretrain.models.backbones import MobileNetV2, ResNet
 from torch import nn
 
-from kw_mm.backbones import DynamicResNet, KWMobileNetV2, KWResNet
 from kw_mm.checkpoints import read_checkpoint
 from kw_mm.checkpoints.convert import convert, for_openmmlab, start_kernel
 from kw_mm.checkpoints.names import MOBILENET_V2, reverse
 from kw_mm.errors import CheckpointError
+from kw_mm.models import DynamicResNet, KWMobileNetV2, KWResNet
 from kw_mm.warehouse import apply_kernel_warehouse
 from kw_mm.warehouse.initialization import STARTS
 
-GOLDEN = ['kw1x_resnet18', 'kw1d2x_resnet50', 'kw1x_mobilenetv2_100', 'kw1d2x_mobilenetv2_100', 'kw1x_convnext_tiny']
+GOLDEN = [
+    'kw1x_resnet18',
+    'kw1d2x_resnet50',
+    'kw1x_mobilenetv2_100',
+    'kw1d2x_mobilenetv2_100',
+    'kw1x_convnext_tiny',
+]
 
 
 @pytest.mark.parametrize('name', GOLDEN)
@@ -21,10 +27,21 @@ GOLDEN = ['kw1x_resnet18', 'kw1d2x_resnet50', 'kw1x_mobilenetv2_100', 'kw1d2x_mo
 def test_published_and_back_is_bit_exact(name, detector):
     published = Golden(name).state_dict()
     if detector:
-        published = {f'backbone.{key}': value for key, value in published.items()
-                     if not key.startswith(('fc.', 'classifier.', 'head.')) and not key.endswith('weights.9')
-                     or (key.endswith('weights.9') and name in ('kw1x_mobilenetv2_100', 'kw1x_convnext_tiny'))}
-        published.update({'neck.fpn_convs.0.conv.weight': torch.randn(3), 'roi_head.bbox_head.fc_cls.bias': torch.randn(2)})
+        published = {
+            f'backbone.{key}': value
+            for key, value in published.items()
+            if not key.startswith(('fc.', 'classifier.', 'head.'))
+            and not key.endswith('weights.9')
+            or (
+                key.endswith('weights.9') and name in ('kw1x_mobilenetv2_100', 'kw1x_convnext_tiny')
+            )
+        }
+        published.update(
+            {
+                'neck.fpn_convs.0.conv.weight': torch.randn(3),
+                'roi_head.bbox_head.fc_cls.bias': torch.randn(2),
+            }
+        )
     ours = convert(dict(model=published))
     assert any(key.startswith('backbone.warehouses.') for key in ours['state_dict'])
     back = convert(ours, 'published')['state_dict']
@@ -35,24 +52,43 @@ def test_published_and_back_is_bit_exact(name, detector):
 
 def test_a_converted_classifier_loads_into_a_mmpretrain_model(tmp_path):
     torch.save(convert(Golden('kw1d2x_mobilenetv2_100').state_dict()), tmp_path / 'x.pth')
-    model = MODELS.build(dict(
-        type='ImageClassifier', _scope_='mmpretrain', backbone=dict(type='KWMobileNetV2', budget=1 / 2),
-        neck=dict(type='GlobalAveragePooling'), head=dict(type='KWLinearClsHead', num_classes=1000, in_channels=1280)))
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            _scope_='mmpretrain',
+            backbone=dict(type='KWMobileNetV2', budget=1 / 2),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='KWLinearClsHead', num_classes=1000, in_channels=1280),
+        )
+    )
     model.load_state_dict(read_checkpoint(str(tmp_path / 'x.pth'))['state_dict'])
 
 
-@pytest.mark.parametrize('plain, make', [(ResNet(18), lambda **kw: KWResNet(18, **kw)),
-                                         (MobileNetV2(), lambda **kw: KWMobileNetV2(**kw))])
+@pytest.mark.parametrize(
+    'plain, make',
+    [
+        (ResNet(18), lambda **kw: KWResNet(18, **kw)),
+        (MobileNetV2(), lambda **kw: KWMobileNetV2(**kw)),
+    ],
+)
 @pytest.mark.parametrize('budget', [1, 4])
 def test_plain_weights_at_temperature_1_come_back_bit_exact(plain, make, budget):
-    source = {**plain.state_dict(), 'head.fc.weight': torch.randn(3, 4), 'head.fc.bias': torch.randn(3)}
-    source = {key if key.startswith('head') else f'backbone.{key}': value for key, value in source.items()}
+    source = {
+        **plain.state_dict(),
+        'head.fc.weight': torch.randn(3, 4),
+        'head.fc.bias': torch.randn(3),
+    }
+    source = {
+        key if key.startswith('head') else f'backbone.{key}': value for key, value in source.items()
+    }
     ours = convert(source, 'kw_mm', budget=budget)['state_dict']
     backbone = make(budget=budget, temperature=1)
     ours['backbone.warehouses.temperature'] = torch.ones(())
     backbone.load_state_dict(ours)
     back = convert(ours, 'static')['state_dict']
-    assert set(back) == set(source) and all(torch.equal(back[key], value) for key, value in source.items())
+    assert set(back) == set(source) and all(
+        torch.equal(back[key], value) for key, value in source.items()
+    )
 
 
 def test_below_temperature_1_there_is_no_static_network():
@@ -63,19 +99,32 @@ def test_below_temperature_1_there_is_no_static_network():
 def test_torchvision_names_become_mmpretrains():
 
     plain = MobileNetV2().state_dict()
-    torchvision = {next(theirs + key[len(ours):] for ours, theirs in reverse(MOBILENET_V2['torchvision'])
-                        if key.startswith(ours)): value for key, value in plain.items()}
+    torchvision = {
+        next(
+            theirs + key[len(ours) :]
+            for ours, theirs in reverse(MOBILENET_V2['torchvision'])
+            if key.startswith(ours)
+        ): value
+        for key, value in plain.items()
+    }
     torchvision['classifier.1.weight'] = torch.zeros(10, 1280)
     found = convert(torchvision, 'static')['state_dict']
     assert set(found) == {f'backbone.{key}' for key in plain} | {'head.fc.weight'}
 
 
-@pytest.mark.parametrize('content, to, message', [
-    (ResNet(18).state_dict(), 'published', 'no published KernelWarehouse layout'),
-    (ResNet(18).state_dict(), 'onnx', "to='onnx' is unknown"),
-    ({'a.weight': torch.zeros(1)}, 'kw_mm', 'unknown network .*converts ResNets of depth 18, .*MobileNetV2, ConvNeXts'),
-    ({'a': 1}, 'kw_mm', 'no weights'),
-])
+@pytest.mark.parametrize(
+    'content, to, message',
+    [
+        (ResNet(18).state_dict(), 'published', 'no published KernelWarehouse layout'),
+        (ResNet(18).state_dict(), 'onnx', "to='onnx' is unknown"),
+        (
+            {'a.weight': torch.zeros(1)},
+            'kw_mm',
+            'unknown network .*converts ResNets of depth 18, .*MobileNetV2, ConvNeXts',
+        ),
+        ({'a': 1}, 'kw_mm', 'no weights'),
+    ],
+)
 def test_what_cannot_be_converted_says_why(content, to, message):
     with pytest.raises(CheckpointError, match=message):
         convert(content, to)
@@ -87,7 +136,9 @@ def test_the_command(tool, tmp_path):
     torch.save(dict(state_dict=published), source)
     assert 'ResNet-18 in the kw_mm layout' in tool('convert_checkpoint', source, ours).stdout
     tool('convert_checkpoint', ours, back, '--to', 'published')
-    assert all(torch.equal(value, published[key]) for key, value in torch.load(back)['state_dict'].items())
+    assert all(
+        torch.equal(value, published[key]) for key, value in torch.load(back)['state_dict'].items()
+    )
     done = tool('convert_checkpoint', source, ours, ok=False)
     assert done.returncode == 2 and '--overwrite' in done.stderr
     done = tool('convert_checkpoint', tmp_path / 'nowhere.pth', back, '--overwrite', ok=False)
@@ -104,13 +155,19 @@ def test_published_odconv_becomes_an_openmmlab_model():
     published = Golden('odconv4x_resnet50').state_dict()
     converted = convert(published)['state_dict']
     assert for_openmmlab(dict(state_dict=published))['state_dict'].keys() == converted.keys()
-    assert torch.equal(converted['backbone.layer2.0.conv2.weight'], published['layer2.0.conv2.weight'])
+    assert torch.equal(
+        converted['backbone.layer2.0.conv2.weight'], published['layer2.0.conv2.weight']
+    )
     assert converted['backbone.layer2.0.conv2.attention.spatial_fc.weight'].shape == (9, 16)
     assert torch.equal(converted['head.fc.bias'], published['fc.bias'])
     assert convert(converted)['state_dict'].keys() == converted.keys()
+
+
 @pytest.mark.parametrize('start', STARTS)
 def test_the_start_kernel_is_what_a_layer_computes_at_temperature_1(start):
-    net = apply_kernel_warehouse(nn.Sequential(nn.Conv2d(4, 8, 2)), {'all': ['0']}, start=start).eval()
+    net = apply_kernel_warehouse(
+        nn.Sequential(nn.Conv2d(4, 8, 2)), {'all': ['0']}, start=start
+    ).eval()
     net.warehouses.set_temperature(1)
     x = torch.randn(2, 4, 6, 6)
     torch.testing.assert_close(net(x), nn.functional.conv2d(x, start_kernel(net[0]), net[0].bias))

@@ -1,4 +1,5 @@
 """kw://NAME against a server on the loopback."""
+
 import http.server
 import io
 import sys
@@ -14,12 +15,12 @@ from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.models.backbones import ConvNeXt, MobileNetV2, ResNet
 
-from kw_mm.backbones import DynamicMobileNetV2, KWResNet
 from kw_mm.checkpoints import published_models, read_checkpoint
 from kw_mm.checkpoints.convert import convert
 from kw_mm.checkpoints.names import MOBILENET_V2, facebook_convnext, rename, reverse
 from kw_mm.errors import CheckpointError
-from kw_mm.warehouse.warehouse import list_cells
+from kw_mm.models import DynamicMobileNetV2, KWResNet
+from kw_mm.warehouse.warehouses import list_cells
 
 
 def file_of(content):
@@ -34,13 +35,14 @@ def server(monkeypatch, tmp_path):
     files, asked, redirects = {}, [], {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
-
         def do_GET(self):
             name = self.path.strip('/')
             asked.append(name)
             self.send_response(302 if name in redirects else 200 if name in files else 404)
             self.send_header('Location', redirects.get(name, ''))
-            self.send_header('Content-Disposition', 'attachment; filename="../../../../escaped.pth"')
+            self.send_header(
+                'Content-Disposition', 'attachment; filename="../../../../escaped.pth"'
+            )
             self.send_header('Content-Length', str(len(files.get(name, b''))))
             self.end_headers()
             self.wfile.write(files.get(name, b''))
@@ -53,7 +55,12 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setenv('KW_MM_MIRROR', f'http://127.0.0.1:{httpd.server_port}/{{name}}')
     monkeypatch.setenv('KW_MM_CACHE', str(tmp_path / 'cache'))
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
-    httpd.files, httpd.asked, httpd.redirects, httpd.cache = files, asked, redirects, tmp_path / 'cache/weights'
+    httpd.files, httpd.asked, httpd.redirects, httpd.cache = (
+        files,
+        asked,
+        redirects,
+        tmp_path / 'cache/weights',
+    )
     httpd.url = f'http://127.0.0.1:{httpd.server_port}'
     yield httpd
     httpd.shutdown()
@@ -75,11 +82,18 @@ def test_it_is_downloaded_converted_cached_and_loaded(server):
     published = Golden('kw1x_resnet18').state_dict()
     server.files['resnet18-kw1x-imagenet'] = file_of(dict(model=published, epoch=3))
     for _ in range(2):
-        backbone = KWResNet(18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet'))
+        backbone = KWResNet(
+            18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet')
+        )
         backbone.init_weights()
-        assert torch.equal(list_cells(backbone.warehouses['stage1'].cells), published['warehouse_manager.weights.0'])
-    assert server.asked == ['resnet18-kw1x-imagenet'] and cached(server) == ['resnet18-kw1x-imagenet.pth']
-    content = CheckpointLoader.load_checkpoint('kw://resnet18-kw1x-imagenet')              # mmengine's own road
+        assert torch.equal(
+            list_cells(backbone.warehouses['stage1'].cells),
+            published['warehouse_manager.weights.0'],
+        )
+    assert server.asked == ['resnet18-kw1x-imagenet'] and cached(server) == [
+        'resnet18-kw1x-imagenet.pth'
+    ]
+    content = CheckpointLoader.load_checkpoint('kw://resnet18-kw1x-imagenet')  # mmengine's own road
     assert torch.equal(content['state_dict']['head.fc.bias'], published['fc.bias'])
 
 
@@ -87,29 +101,50 @@ def test_odconv_is_converted_too(server):
     published = Golden('odconv4x_mobilenetv2_100').state_dict()
     wrapped = {f'module.{key}': value for key, value in published.items()}
     server.files['mobilenetv2-odconv4x-imagenet'] = file_of(dict(state_dict=wrapped))
-    backbone = DynamicMobileNetV2(1.0, dict(type='ODConv2d', num_kernels=4),
-                                  init_cfg=dict(type='Pretrained', checkpoint='kw://mobilenetv2-odconv4x-imagenet'))
+    backbone = DynamicMobileNetV2(
+        1.0,
+        dict(type='ODConv2d', num_kernels=4),
+        init_cfg=dict(type='Pretrained', checkpoint='kw://mobilenetv2-odconv4x-imagenet'),
+    )
     backbone.init_weights()
     assert torch.equal(backbone.conv2.conv.weight, published['features.18.0.weight'])
-    assert torch.equal(backbone.conv2.conv.attention.norm.bias, published['features.18.0.attention.bn.bias'])
+    assert torch.equal(
+        backbone.conv2.conv.attention.norm.bias, published['features.18.0.attention.bn.bias']
+    )
     content = CheckpointLoader.load_checkpoint('kw://mobilenetv2-odconv4x-imagenet')
     assert torch.equal(content['state_dict']['head.fc.weight'], published['classifier.1.weight'])
 
 
 def test_static_baselines_get_mmpretrains_names(server):
     plain = ResNet(50)
-    server.files['resnet50-imagenet'] = file_of({**plain.state_dict(), 'fc.weight': torch.zeros(1000, 2048)})
-    baseline = MODELS.build(dict(type='mmpretrain.ResNet', depth=50, init_cfg=dict(
-        type='Pretrained', checkpoint='kw://resnet50-imagenet', prefix='backbone.')))
+    server.files['resnet50-imagenet'] = file_of(
+        {**plain.state_dict(), 'fc.weight': torch.zeros(1000, 2048)}
+    )
+    baseline = MODELS.build(
+        dict(
+            type='mmpretrain.ResNet',
+            depth=50,
+            init_cfg=dict(
+                type='Pretrained', checkpoint='kw://resnet50-imagenet', prefix='backbone.'
+            ),
+        )
+    )
     baseline.init_weights()
     assert torch.equal(baseline.layer4[2].conv3.weight, plain.layer4[2].conv3.weight)
     plain = MobileNetV2()
     names = reverse(MOBILENET_V2['torchvision'])
-    server.files['mobilenetv2-imagenet'] = file_of({
-        next(theirs + key[len(ours):] for ours, theirs in names if key.startswith(ours)): value
-        for key, value in plain.state_dict().items()})
-    baseline = MODELS.build(dict(type='StaticMobileNetV2', init_cfg=dict(
-        type='Pretrained', checkpoint='kw://mobilenetv2-imagenet')))
+    server.files['mobilenetv2-imagenet'] = file_of(
+        {
+            next(theirs + key[len(ours) :] for ours, theirs in names if key.startswith(ours)): value
+            for key, value in plain.state_dict().items()
+        }
+    )
+    baseline = MODELS.build(
+        dict(
+            type='StaticMobileNetV2',
+            init_cfg=dict(type='Pretrained', checkpoint='kw://mobilenetv2-imagenet'),
+        )
+    )
     baseline.init_weights()
     assert torch.equal(baseline.conv2.conv.weight, plain.conv2.conv.weight)
     plain = ConvNeXt('tiny')
@@ -117,25 +152,40 @@ def test_static_baselines_get_mmpretrains_names(server):
     published = {rename(key, names): value for key, value in plain.state_dict().items()}
     server.files['convnext-tiny-imagenet'] = file_of(published)
     for options in (dict(type='StaticConvNeXt'), dict(type='mmpretrain.ConvNeXt', arch='tiny')):
-        init_cfg = dict(type='Pretrained', checkpoint='kw://convnext-tiny-imagenet', prefix='backbone.')
+        init_cfg = dict(
+            type='Pretrained', checkpoint='kw://convnext-tiny-imagenet', prefix='backbone.'
+        )
         baseline = MODELS.build(dict(options, init_cfg=init_cfg))
         baseline.init_weights()
-        assert torch.equal(baseline.stages[2][8].depthwise_conv.weight, plain.stages[2][8].depthwise_conv.weight)
+        assert torch.equal(
+            baseline.stages[2][8].depthwise_conv.weight, plain.stages[2][8].depthwise_conv.weight
+        )
 
 
-@pytest.mark.parametrize('content, reason', [
-    (None, '404'), (b'<!DOCTYPE html><html>Google Drive - Quota exceeded' + bytes(2000), 'web page'), (b'PK', 'web page'),
-    (b'PK\x03\x04' + bytes(5000), 'damaged or not a checkpoint'), (file_of({'a': torch.zeros(2000)}), 'unknown network'),
-])
+@pytest.mark.parametrize(
+    'content, reason',
+    [
+        (None, '404'),
+        (b'<!DOCTYPE html><html>Google Drive - Quota exceeded' + bytes(2000), 'web page'),
+        (b'PK', 'web page'),
+        (b'PK\x03\x04' + bytes(5000), 'damaged or not a checkpoint'),
+        (file_of({'a': torch.zeros(2000)}), 'unknown network'),
+    ],
+)
 def test_what_is_no_checkpoint_says_what_to_do_and_leaves_nothing(server, content, reason):
     if content is not None:
         server.files['resnet18-kw1x-imagenet'] = content
-    backbone = KWResNet(18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet'))
+    backbone = KWResNet(
+        18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet')
+    )
     with pytest.raises(CheckpointError, match=reason) as error:
         backbone.init_weights()
     message = str(error.value)
     assert 'https://drive.google.com/file/d/1aLaO8QV9QYdfv5GE2tg9iDWLeEJfkrKY/view' in message
-    assert str(server.cache / 'downloads/resnet18-kw1x-imagenet.pth') in message and '\n' not in message
+    assert (
+        str(server.cache / 'downloads/resnet18-kw1x-imagenet.pth') in message
+        and '\n' not in message
+    )
     assert cached(server) == []
 
 
@@ -143,7 +193,9 @@ def test_a_file_fetched_by_hand_is_used(server):
     path = server.cache / 'downloads/resnet18-kw1x-imagenet.pth'
     path.parent.mkdir(parents=True)
     path.write_bytes(file_of(Golden('kw1x_resnet18').state_dict()))
-    KWResNet(18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet')).init_weights()
+    KWResNet(
+        18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet')
+    ).init_weights()
     assert server.asked == []
 
 
@@ -161,14 +213,31 @@ def test_unknown_names_are_refused(server):
 
 def test_another_budget_in_the_file_is_refused_when_it_is_loaded(server):
     server.files['resnet18-kw1x-imagenet'] = file_of(convert(KWResNet(18, 2).state_dict()))
-    backbone = KWResNet(18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet'))
+    backbone = KWResNet(
+        18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet')
+    )
     with pytest.raises(CheckpointError, match='budget 2.*budget 1'):
         backbone.init_weights()
 
 
-@pytest.mark.parametrize('name', [
-    '../../escaped', '/etc/passwd', 'resnet18-kw1x-imagenet/../../x', '..', '.', '', 'a\0b', '{id}',
-    'resnet18-kw1x-imagenet ', 'RESNET18-KW1X-IMAGENET', 'r\u00e9snet', 'x' * 5000], ids=lambda name: name[:30])
+@pytest.mark.parametrize(
+    'name',
+    [
+        '../../escaped',
+        '/etc/passwd',
+        'resnet18-kw1x-imagenet/../../x',
+        '..',
+        '.',
+        '',
+        'a\0b',
+        '{id}',
+        'resnet18-kw1x-imagenet ',
+        'RESNET18-KW1X-IMAGENET',
+        'r\u00e9snet',
+        'x' * 5000,
+    ],
+    ids=lambda name: name[:30],
+)
 def test_a_name_is_one_of_the_table_and_never_a_path(server, name):
     with pytest.raises(CheckpointError, match='is not a published model'):
         CheckpointLoader.load_checkpoint(f'kw://{name}')
@@ -208,7 +277,9 @@ def test_gdown_is_told_where_to_write(server, monkeypatch, tmp_path):
     assert cached(server) == ['resnet18-kw1x-imagenet.pth']
 
 
-@pytest.mark.parametrize('path', ['..%2f..%2fescaped.pth', 'x/..', 'x/%2e%2e', 'x/..%5c..%5cescaped.pth'])
+@pytest.mark.parametrize(
+    'path', ['..%2f..%2fescaped.pth', 'x/..', 'x/%2e%2e', 'x/..%5c..%5cescaped.pth']
+)
 def test_urls_stay_in_torchs_cache(server, tmp_path, path):
     server.files[path] = file_of(dict(state_dict=dict(a=torch.ones(1))))
     try:

@@ -1,41 +1,61 @@
 """faster-coco-eval against pycocotools: every number that they give, to the last digit."""
+
 import numpy as np
 import pytest
 from mmengine.registry import METRICS
 from perturbed import perturbed_truth
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from shapes import write_shapes
 
-from kw_mm.datasets import write_shapes
 from kw_mm.evaluation import fast_coco_eval
 from kw_mm.evaluation.fast_coco_eval import FAST, FastCOCOeval, choose_backend
 
-needs_fast = pytest.mark.skipif(fast_coco_eval.find_spec('faster_coco_eval') is None,
-                                reason='needs faster-coco-eval')
+needs_fast = pytest.mark.skipif(
+    fast_coco_eval.find_spec('faster_coco_eval') is None, reason='needs faster-coco-eval'
+)
 
 
 @pytest.fixture(scope='module', params=['shapes', 'coco_mini val'])
 def annotations(request, tmp_path_factory):
     """An annotation file: synthetic, or of real images with crowd regions and images of nothing."""
     if request.param == 'shapes':
-        folder = write_shapes(tmp_path_factory.mktemp('data') / 'shapes', num_train=1, num_val=20, size=96)
+        folder = write_shapes(
+            tmp_path_factory.mktemp('data') / 'shapes', num_train=1, num_val=20, size=96
+        )
         return folder / 'annotations/instances_val2017.json'
     return request.getfixturevalue('coco_mini') / 'annotations/instances_val2017.json'
 
 
 def evaluate(annotations, samples, backend, **kwargs):
-    metric = METRICS.build(dict(type='KWCocoMetric', ann_file=str(annotations), metric=['bbox', 'segm', 'proposal'],
-                                backend=backend, _scope_='mmdet', **kwargs))
-    metric.dataset_meta = dict(classes=[category['name'] for category in metric._coco_api.dataset['categories']])
+    metric = METRICS.build(
+        dict(
+            type='KWCocoMetric',
+            ann_file=str(annotations),
+            metric=['bbox', 'segm', 'proposal'],
+            backend=backend,
+            _scope_='mmdet',
+            **kwargs,
+        )
+    )
+    metric.dataset_meta = dict(
+        classes=[category['name'] for category in metric._coco_api.dataset['categories']]
+    )
     for sample in samples:
         metric.process({}, [sample])
     return metric.evaluate(size=len(samples))
 
 
 @needs_fast
-@pytest.mark.parametrize('options', [
-    {}, dict(classwise=True), dict(proposal_nums=(1, 10, 100), iou_thrs=np.array([0.5, 0.7, 0.75]))],
-    ids=['default', 'classwise', 'other thresholds'])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(classwise=True),
+        dict(proposal_nums=(1, 10, 100), iou_thrs=np.array([0.5, 0.7, 0.75])),
+    ],
+    ids=['default', 'classwise', 'other thresholds'],
+)
 def test_both_backends_give_the_same_metrics(annotations, options):
     samples = list(perturbed_truth(COCO(str(annotations)), np.random.default_rng(0)))
     expected = evaluate(annotations, samples, 'pycocotools', **options)
@@ -48,10 +68,20 @@ def results(coco, kind, rng):
     """Detections in COCO's result form; with more than 100 of an image."""
     for sample in perturbed_truth(coco, rng, copies=12, clutter=30):
         found = sample['pred_instances']
-        for box, score, label, mask in zip(found['bboxes'].tolist(), found['scores'].tolist(), found['labels'].tolist(),
-                                           found['masks']):
-            shape = dict(bbox=[*box[:2], box[2] - box[0], box[3] - box[1]]) if kind == 'bbox' else dict(segmentation=mask)
-            yield dict(image_id=sample['img_id'], category_id=coco.getCatIds()[label], score=score, **shape)
+        for box, score, label, mask in zip(
+            found['bboxes'].tolist(),
+            found['scores'].tolist(),
+            found['labels'].tolist(),
+            found['masks'],
+        ):
+            shape = (
+                dict(bbox=[*box[:2], box[2] - box[0], box[3] - box[1]])
+                if kind == 'bbox'
+                else dict(segmentation=mask)
+            )
+            yield dict(
+                image_id=sample['img_id'], category_id=coco.getCatIds()[label], score=score, **shape
+            )
 
 
 @needs_fast
@@ -60,8 +90,11 @@ def test_every_precision_and_recall_is_the_same(annotations, kind):
     truth = COCO(str(annotations))
     detections = truth.loadRes(list(results(truth, kind, np.random.default_rng(1))))
     evaluations = []
-    for evaluator in (COCOeval(truth, detections, kind), FastCOCOeval(truth, detections, kind),
-                      FastCOCOeval(truth, detections, kind)):
+    for evaluator in (
+        COCOeval(truth, detections, kind),
+        FastCOCOeval(truth, detections, kind),
+        FastCOCOeval(truth, detections, kind),
+    ):
         evaluator.params.maxDets = [100, 300, 1000]
         evaluator.evaluate()
         evaluator.accumulate()
@@ -69,7 +102,7 @@ def test_every_precision_and_recall_is_the_same(annotations, kind):
         evaluations.append((evaluator.eval['precision'], evaluator.eval['recall'], evaluator.stats))
     assert (evaluations[0][0] > 0).any() and (evaluations[0][0] < 1).any()
     np.testing.assert_equal(evaluations[1], evaluations[0])
-    np.testing.assert_equal(evaluations[2], evaluations[0])                   # the annotations are left as they were
+    np.testing.assert_equal(evaluations[2], evaluations[0])  # the annotations are left as they were
 
 
 def test_choice(monkeypatch):
@@ -79,8 +112,13 @@ def test_choice(monkeypatch):
         choose_backend(FAST)
     monkeypatch.setattr(fast_coco_eval, 'find_spec', lambda name: object())
     assert choose_backend('auto') == choose_backend(FAST) == FAST
-    assert choose_backend('pycocotools') == choose_backend('auto', use_mp_eval=True) == 'pycocotools'
+    assert (
+        choose_backend('pycocotools') == choose_backend('auto', use_mp_eval=True) == 'pycocotools'
+    )
     with pytest.raises(ValueError, match='use_mp_eval'):
         choose_backend(FAST, use_mp_eval=True)
-    with pytest.raises(ValueError, match="backend='fast' is unknown; choose one of auto, pycocotools, faster-coco-eval"):
+    with pytest.raises(
+        ValueError,
+        match="backend='fast' is unknown; choose one of auto, pycocotools, faster-coco-eval",
+    ):
         choose_backend('fast')

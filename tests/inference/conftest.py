@@ -1,11 +1,12 @@
 """A detector whose weights are random: what it finds is not right, but there is something in every picture."""
+
 import cv2
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 from prediction import CONFIG, blobs
 
-from kw_mm.engine import load_config
+from kw_mm.run_config import load_config
 
 
 @pytest.fixture(scope='session')

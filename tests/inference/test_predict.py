@@ -1,4 +1,5 @@
 """What tools/predict.py draws and writes."""
+
 import json
 
 import cv2
@@ -9,9 +10,10 @@ from mmdet.apis import inference_detector, init_detector
 from prediction import CONFIG, arguments, blobs
 from pycocotools import mask as rle
 
-from kw_mm.engine import UserError, load_config
+from kw_mm.errors import UserError
 from kw_mm.inference import predict
-from kw_mm.inference.model import Predictor
+from kw_mm.inference.predictor import Predictor
+from kw_mm.run_config import load_config
 
 CLASSES = ('ellipse', 'rectangle', 'triangle', 'star', 'cross')
 
@@ -23,7 +25,11 @@ def predictions(folder):
 def test_pictures_and_results_of_a_folder(weights, pictures, tmp_path):
     predict(arguments(weights, pictures, out_dir=tmp_path / 'out'))
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
-        '000000000007.png', '000000000008.png', '000000000009.png', 'predictions.json']
+        '000000000007.png',
+        '000000000008.png',
+        '000000000009.png',
+        'predictions.json',
+    ]
     results = predictions(tmp_path / 'out')
     assert {result['image_id'] for result in results} == {7, 8, 9}
     for result in results:
@@ -43,7 +49,10 @@ def test_pictures_and_results_of_a_folder(weights, pictures, tmp_path):
 def test_results_are_those_of_mmdets_own_inference(weights, pictures, tmp_path):
     predict(arguments(weights, pictures, out_dir=tmp_path / 'out'))
     state_dict = torch.load(weights, weights_only=True)
-    torch.save(dict(state_dict=state_dict, meta=dict(dataset_meta=dict(classes=CLASSES))), tmp_path / 'x.pth')
+    torch.save(
+        dict(state_dict=state_dict, meta=dict(dataset_meta=dict(classes=CLASSES))),
+        tmp_path / 'x.pth',
+    )
     model = init_detector(load_config(CONFIG), str(tmp_path / 'x.pth'), device='cpu')
     results = predictions(tmp_path / 'out')
     for path in pictures.glob('*.png'):
@@ -52,13 +61,22 @@ def test_results_are_those_of_mmdets_own_inference(weights, pictures, tmp_path):
         boxes = torch.tensor([result['bbox'] for result in found])
         boxes[:, 2:] += boxes[:, :2]
         torch.testing.assert_close(boxes, expected.bboxes, rtol=1e-4, atol=1e-3)
-        assert [CLASSES.index(result['category_name']) for result in found] == expected.labels.tolist()
-        assert np.array_equal(np.array([rle.decode(result['segmentation']) for result in found]), expected.masks.numpy())
+        assert [
+            CLASSES.index(result['category_name']) for result in found
+        ] == expected.labels.tolist()
+        assert np.array_equal(
+            np.array([rle.decode(result['segmentation']) for result in found]),
+            expected.masks.numpy(),
+        )
 
 
 def test_a_threshold_above_all_leaves_the_picture_as_it_is(weights, pictures, tmp_path):
-    predict(arguments(weights, pictures / '000000000007.png', out_dir=tmp_path / 'out', score_thr=1))
-    assert np.array_equal(*(cv2.imread(str(folder / '000000000007.png')) for folder in (pictures, tmp_path / 'out')))
+    predict(
+        arguments(weights, pictures / '000000000007.png', out_dir=tmp_path / 'out', score_thr=1)
+    )
+    assert np.array_equal(
+        *(cv2.imread(str(folder / '000000000007.png')) for folder in (pictures, tmp_path / 'out'))
+    )
     assert predictions(tmp_path / 'out')
 
 
@@ -66,10 +84,20 @@ def test_pictures_of_one_name_are_kept_apart(weights, pictures, tmp_path):
     other = tmp_path / 'other'
     other.mkdir()
     cv2.imwrite(str(other / '000000000007.png'), blobs(0, (64, 64)))
-    predict(arguments(weights, pictures / '000000000007.png', other / '000000000007.png', out_dir=tmp_path / 'out'))
+    predict(
+        arguments(
+            weights,
+            pictures / '000000000007.png',
+            other / '000000000007.png',
+            out_dir=tmp_path / 'out',
+        )
+    )
     drawn = [path.name for path in (tmp_path / 'out').glob('*.png')]
     assert len(drawn) == 2 and all(name.endswith('000000000007.png') for name in drawn)
-    assert {result['image_id'] for result in predictions(tmp_path / 'out')} == {1, 2}        # their names say nothing
+    assert {result['image_id'] for result in predictions(tmp_path / 'out')} == {
+        1,
+        2,
+    }  # their names say nothing
 
 
 def film(path, frames=3):
@@ -87,7 +115,9 @@ def test_video(weights, tmp_path):
     assert (drawn.get(cv2.CAP_PROP_FRAME_COUNT), drawn.get(cv2.CAP_PROP_FPS)) == (3, 5)
     assert drawn.read()[1].shape == (64, 96, 3)
     results = json.loads((tmp_path / 'out/clip.json').read_text())
-    assert {result['image_id'] for result in results} == {0, 1, 2} and results[0]['file_name'] == 'clip.avi'
+    assert {result['image_id'] for result in results} == {0, 1, 2} and results[0][
+        'file_name'
+    ] == 'clip.avi'
 
 
 def test_videos_that_differ_in_their_ending_are_kept_apart(weights, tmp_path):
@@ -96,7 +126,10 @@ def test_videos_that_differ_in_their_ending_are_kept_apart(weights, tmp_path):
     drawn = sorted((tmp_path / 'out').glob('*.mp4'))
     assert [path.name[-12:] for path in drawn] == ['clip.avi.mp4', 'clip.mkv.mp4']
     assert [cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) for path in drawn] == [2, 1]
-    assert sorted(path.name[-8:] for path in (tmp_path / 'out').glob('*.json')) == ['avi.json', 'mkv.json']
+    assert sorted(path.name[-8:] for path in (tmp_path / 'out').glob('*.json')) == [
+        'avi.json',
+        'mkv.json',
+    ]
 
 
 def test_after_a_damaged_video_the_rest_is_done(weights, pictures, tmp_path):
@@ -109,17 +142,27 @@ def test_after_a_damaged_video_the_rest_is_done(weights, pictures, tmp_path):
 def test_damaged_pictures_are_named_when_all_others_are_done(weights, pictures, tmp_path):
     (pictures / '000000000001.jpg').write_bytes(b'no picture')
     (pictures / '000000000002.jpg').write_bytes(b'')
-    with pytest.raises(UserError, match=r'^2 of 5 pictures cannot be read: .*000000000001.jpg, .*000000000002.jpg$'):
+    with pytest.raises(
+        UserError, match=r'^2 of 5 pictures cannot be read: .*000000000001.jpg, .*000000000002.jpg$'
+    ):
         predict(arguments(weights, pictures, out_dir=tmp_path / 'out'))
     assert len(list((tmp_path / 'out').glob('*.png'))) == 3
     assert {result['image_id'] for result in predictions(tmp_path / 'out')} == {7, 8, 9}
 
 
-@pytest.mark.parametrize('case, message', [
-    ('nowhere', 'does not exist; name a picture, a video or a folder'), ('empty', 'holds neither pictures nor videos'),
-    ('note.txt', 'is neither a picture nor a video'), ('broken.mp4', 'cannot be read; it is damaged'),
-    ('over', 'would be written over'), ('file', 'cannot be made'), ('threshold', '--score-thr 2 is not between 0 and 1'),
-    ('classes', 'has 5 classes, but 2 names are known')])
+@pytest.mark.parametrize(
+    'case, message',
+    [
+        ('nowhere', 'does not exist; name a picture, a video or a folder'),
+        ('empty', 'holds neither pictures nor videos'),
+        ('note.txt', 'is neither a picture nor a video'),
+        ('broken.mp4', 'cannot be read; it is damaged'),
+        ('over', 'would be written over'),
+        ('file', 'cannot be made'),
+        ('threshold', '--score-thr 2 is not between 0 and 1'),
+        ('classes', 'has 5 classes, but 2 names are known'),
+    ],
+)
 def test_what_cannot_be_done_is_said(case, message, weights, pictures, tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'note.txt').write_text('')
@@ -128,8 +171,15 @@ def test_what_cannot_be_done_is_said(case, message, weights, pictures, tmp_path)
     names = {'test_dataloader.dataset.metainfo.classes': ['a', 'b']} if case == 'classes' else None
     with pytest.raises(UserError, match=message):
         out = dict(over=pictures, file=tmp_path / 'note.txt').get(case, tmp_path / 'out')
-        predict(arguments(weights, inputs, out_dir=out, options=names,
-                          score_thr=2 if case == 'threshold' else 0.1))
+        predict(
+            arguments(
+                weights,
+                inputs,
+                out_dir=out,
+                options=names,
+                score_thr=2 if case == 'threshold' else 0.1,
+            )
+        )
 
 
 def test_a_device_that_is_not_there_is_said(weights):
@@ -140,11 +190,16 @@ def test_a_device_that_is_not_there_is_said(weights):
 def test_the_checkpoints_names_come_before_the_configs(weights, pictures, tmp_path):
     names = ('un', 'deux', 'trois', 'quatre', 'cinq')
     state_dict = torch.load(weights, weights_only=True)
-    torch.save(dict(state_dict=state_dict, meta=dict(dataset_meta=dict(classes=names))), tmp_path / 'named.pth')
+    torch.save(
+        dict(state_dict=state_dict, meta=dict(dataset_meta=dict(classes=names))),
+        tmp_path / 'named.pth',
+    )
     predict(arguments(tmp_path / 'named.pth', pictures, out_dir=tmp_path / 'out'))
     assert {result['category_name'] for result in predictions(tmp_path / 'out')} <= set(names)
 
 
 def test_the_tools_exit_code_and_one_line(tool, weights, tmp_path):
     done = tool('predict', CONFIG, weights, tmp_path / 'nowhere', ok=False, cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    assert (
+        done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    )

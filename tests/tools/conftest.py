@@ -1,6 +1,7 @@
 """A small run for the command lines."""
+
 import pytest
-from command_line import ROOT, run_tool
+from run_tools import ROOT, run_tool
 
 
 @pytest.fixture(scope='session')

@@ -1,17 +1,19 @@
 """What a user can get wrong, through tools/train.py and tools/test.py: one line naming it, exit code 2, no stack trace."""
+
 import json
 import shutil
 
 import pytest
 import torch
-from command_line import ROOT
 from in_process import run_here
+from run_tools import ROOT
+from shapes import write_shapes
 
-from kw_mm.datasets import write_shapes
-from kw_mm.engine import KWRunner, load_config
+from kw_mm.run_config import load_config
+from kw_mm.training.runner import KWRunner
 
 ANNOTATIONS = 'annotations/instances_{}2017.json'
-CUT = 600           # bytes that are left of an image cut short
+CUT = 600  # bytes that are left of an image cut short
 
 
 @pytest.fixture(scope='module')
@@ -24,8 +26,14 @@ def images(tmp_path_factory):
 def config(tmp_path_factory):
     """The quickstart's config, one epoch of 3 iterations, without inheritance, whose reading takes longest."""
     path = tmp_path_factory.mktemp('config') / 'small.py'
-    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_kw_shapes.py'), {
-        'train_dataloader.batch_size': 2, 'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.save_best': None})
+    cfg = load_config(
+        str(ROOT / 'configs/demo/mask_rcnn_kw_shapes.py'),
+        {
+            'train_dataloader.batch_size': 2,
+            'train_cfg.max_epochs': 1,
+            'default_hooks.checkpoint.save_best': None,
+        },
+    )
     cfg.dump(path)
     return path
 
@@ -51,8 +59,19 @@ def command(config, images, tmp_path, capsys, monkeypatch):
     """Function: run a tool on the images (or on ``root``) with options; how it ended."""
 
     def run(name, *args, root=images, options=(), flags=()):
-        return run_here(name, config, *args, '--work-dir', tmp_path / 'run', *flags, '--cfg-options', f'data_root={root}',
-                        *options, capsys=capsys, monkeypatch=monkeypatch)
+        return run_here(
+            name,
+            config,
+            *args,
+            '--work-dir',
+            tmp_path / 'run',
+            *flags,
+            '--cfg-options',
+            f'data_root={root}',
+            *options,
+            capsys=capsys,
+            monkeypatch=monkeypatch,
+        )
 
     return run
 
@@ -85,68 +104,100 @@ def forget_masks(content):
         del entry['segmentation']
 
 
-@pytest.mark.parametrize('edit, split, words', [
-    (lambda content: 'hello', 'train', ('train2017.json', 'is not JSON')),
-    (lambda content: json.dumps(content)[:500], 'val', ('val2017.json', 'is not JSON')),
-    (lambda content: '[1]', 'train', ('holds a list', 'categories')),
-    (lambda content: content.pop('images') and None, 'train', ("lacks the list 'images'", )),
-    (lambda content: content['images'][2].pop('height') and None, 'train', ("lacks 'height' in images[2]", )),
-    (lambda content: content['annotations'][1].pop('bbox') and None, 'train', ("lacks 'bbox' in annotations[1]", )),
-    (forget_masks, 'train', ("lacks 'segmentation' in annotations[0]", )),
-    (lambda content: content['images'].clear(), 'train', ('lists no images', )),
-    (lambda content: content.pop('annotations') and None, 'train', ('no instance', '6 images')),
-    (forget_boxes, 'train', ('no instance', 'train2017.json')),
-    (rename_class, 'train', ('4 of the 5 classes', 'train2017.json', 'ellipse', 'metainfo')),
-    (rename_class, 'val', ('4 of the 5 classes', 'val2017.json')),
-])
+@pytest.mark.parametrize(
+    'edit, split, words',
+    [
+        (lambda content: 'hello', 'train', ('train2017.json', 'is not JSON')),
+        (lambda content: json.dumps(content)[:500], 'val', ('val2017.json', 'is not JSON')),
+        (lambda content: '[1]', 'train', ('holds a list', 'categories')),
+        (lambda content: content.pop('images') and None, 'train', ("lacks the list 'images'",)),
+        (
+            lambda content: content['images'][2].pop('height') and None,
+            'train',
+            ("lacks 'height' in images[2]",),
+        ),
+        (
+            lambda content: content['annotations'][1].pop('bbox') and None,
+            'train',
+            ("lacks 'bbox' in annotations[1]",),
+        ),
+        (forget_masks, 'train', ("lacks 'segmentation' in annotations[0]",)),
+        (lambda content: content['images'].clear(), 'train', ('lists no images',)),
+        (lambda content: content.pop('annotations') and None, 'train', ('no instance', '6 images')),
+        (forget_boxes, 'train', ('no instance', 'train2017.json')),
+        (rename_class, 'train', ('4 of the 5 classes', 'train2017.json', 'ellipse', 'metainfo')),
+        (rename_class, 'val', ('4 of the 5 classes', 'val2017.json')),
+    ],
+)
 def test_annotations(command, broken, edit, split, words):
     refused(command('train', root=broken(edit, split)), *words)
 
 
 def test_annotations_that_filters_leave_nothing_of(command, broken):
     options = ['train_dataloader.dataset.filter_cfg.filter_empty_gt=True']
-    refused(command('train', root=broken(forget_boxes), options=options), 'train2017.json', 'no image is left')
+    refused(
+        command('train', root=broken(forget_boxes), options=options),
+        'train2017.json',
+        'no image is left',
+    )
 
 
-@pytest.mark.parametrize('options, words', [
-    (['train_dataloader.dataset.ann_file=x.json'], ('x.json', 'train_dataloader.dataset.ann_file')),
-    (['val_dataloader.dataset.data_prefix.img=pictures/'], ('pictures/', 'val_dataloader')),
-    (['train_dataloader.dataset.metainfo.classes=cat'], ("('cat', )", )),
-    (['model.roi_head.bbox_head.num_classes=4'], ('bbox_head predicts 4', 'has 5', 'num_classes=5')),
-    (['model.roi_head.mask_head.num_classes=80'], ('mask_head predicts 80', )),
-    (['train_dataloader.batch_size=0'], ('batch_size=0', )),
-    (['train_dataloader.batch_size=1'], ('batch_size=1 is one image per GPU', "attention_norm='LN'")),
-    (['train_dataloader.batch_size=5'], ('one of 6 images', 'train_dataloader.drop_last=True')),
-    (['optim_wrapper.optimizer.type=Addam'], ('optim_wrapper', 'Addam')),
-    (['param_scheduler.0.type=Linear'], ('param_scheduler', "'Linear'")),
-    (['custom_hooks.1.durration=3'], ("'durration'", )),
-    (['custom_hooks.7.duration=3'], ('custom_hooks.7.duration', )),
-    (['train_cfg.max_epochs=x'], ('train_cfg', "'x'")),
-    (['val_evaluator.metric=map'], ('evaluator', 'map')),
-    (['model.roi_head.bbox_head.fc_out_channels=1000000000'],
-     ('out of memory', 'batch_size', 'assemble_checkpoint', 'with_cp', '--amp')),
-])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (
+            ['train_dataloader.dataset.ann_file=x.json'],
+            ('x.json', 'train_dataloader.dataset.ann_file'),
+        ),
+        (['val_dataloader.dataset.data_prefix.img=pictures/'], ('pictures/', 'val_dataloader')),
+        (['train_dataloader.dataset.metainfo.classes=cat'], ("('cat', )",)),
+        (
+            ['model.roi_head.bbox_head.num_classes=4'],
+            ('bbox_head predicts 4', 'has 5', 'num_classes=5'),
+        ),
+        (['model.roi_head.mask_head.num_classes=80'], ('mask_head predicts 80',)),
+        (['train_dataloader.batch_size=0'], ('batch_size=0',)),
+        (
+            ['train_dataloader.batch_size=1'],
+            ('batch_size=1 is one image per GPU', "attention_norm='LN'"),
+        ),
+        (['train_dataloader.batch_size=5'], ('one of 6 images', 'train_dataloader.drop_last=True')),
+        (['optim_wrapper.optimizer.type=Addam'], ('optim_wrapper', 'Addam')),
+        (['param_scheduler.0.type=Linear'], ('param_scheduler', "'Linear'")),
+        (['custom_hooks.1.durration=3'], ("'durration'",)),
+        (['custom_hooks.7.duration=3'], ('custom_hooks.7.duration',)),
+        (['train_cfg.max_epochs=x'], ('train_cfg', "'x'")),
+        (['val_evaluator.metric=map'], ('evaluator', 'map')),
+        (
+            ['model.roi_head.bbox_head.fc_out_channels=1000000000'],
+            ('out of memory', 'batch_size', 'assemble_checkpoint', 'with_cp', '--amp'),
+        ),
+    ],
+)
 def test_options(command, options, words):
     refused(command('train', options=options), *words)
 
 
-@pytest.mark.parametrize('option, words', [
-    ('budget=0', ('budget=0 ', '0.25')),
-    ('budget=-1', ('budget=-1 ', )),
-    ('budget=1x', ("budget='1x'", )),
-    ('budget=0.3', ('67.2 cells', '67/224')),
-    ('attention_function=tanh', ("'tanh'", 'softmax')),
-    ('start=random', ("'random'", 'one_to_one')),
-    ('depth=42', ('depth=42', '50')),
-    ('cell_ratio=3', ('cell_ratio=3', '(0.5, 0.5)')),
-    ('reduction=0', ('reduction=0 ', '1/16')),
-    ('zero_cell=no', ("zero_cell='no'", )),
-    ('frozen_stages=9', ('frozen_stages=9', )),
-    ('out_indices=(7,)', ('out_indices=(7,)', )),
-    ('buget=1', ("'buget'", )),
-    ('type=KWResnet', ("'KWResnet'", 'KWResNet')),
-    ('sharing.stage9=[layer9.conv]', ("'layer9.conv'", 'layer3')),
-])
+@pytest.mark.parametrize(
+    'option, words',
+    [
+        ('budget=0', ('budget=0 ', '0.25')),
+        ('budget=-1', ('budget=-1 ',)),
+        ('budget=1x', ("budget='1x'",)),
+        ('budget=0.3', ('67.2 cells', '67/224')),
+        ('attention_function=tanh', ("'tanh'", 'softmax')),
+        ('start=random', ("'random'", 'one_to_one')),
+        ('depth=42', ('depth=42', '50')),
+        ('cell_ratio=3', ('cell_ratio=3', '(0.5, 0.5)')),
+        ('reduction=0', ('reduction=0 ', '1/16')),
+        ('zero_cell=no', ("zero_cell='no'",)),
+        ('frozen_stages=9', ('frozen_stages=9',)),
+        ('out_indices=(7,)', ('out_indices=(7,)',)),
+        ('buget=1', ("'buget'",)),
+        ('type=KWResnet', ("'KWResnet'", 'KWResNet')),
+        ('sharing.stage9=[layer9.conv]', ("'layer9.conv'", 'layer3')),
+    ],
+)
 def test_arguments_of_the_backbone(command, option, words):
     refused(command('train', options=[f'model.backbone.{option}']), 'model cannot be built', *words)
 
@@ -178,7 +229,9 @@ def test_training_can_leave_images_out(command, broken, tmp_path):
     root = broken()
     paths = [damage(root, 'missing')]
     paths.append(damage(root, 'cut'))
-    done = command('train', root=root, flags=['--skip-bad-images'], options=['train_dataloader.num_workers=2'])
+    done = command(
+        'train', root=root, flags=['--skip-bad-images'], options=['train_dataloader.num_workers=2']
+    )
     assert done.code == 0, done.stderr
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
     assert all(f"image '{path}' is left out" in log for path in paths)
@@ -195,14 +248,17 @@ def test_without_a_single_image_training_ends(command, broken):
 OTHER_HEAD = 'model.roi_head.bbox_head.fc_out_channels=128'
 
 
-@pytest.mark.parametrize('options, words', [
-    (['model.backbone.depth=34'], ('2-2-2 blocks', '3-4-6 blocks')),
-    (['model.backbone.budget=2'], ('budget 1', 'budget 2')),
-    ([OTHER_HEAD], ('bbox_head', '128')),
-])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (['model.backbone.depth=34'], ('2-2-2 blocks', '3-4-6 blocks')),
+        (['model.backbone.budget=2'], ('budget 1', 'budget 2')),
+        ([OTHER_HEAD], ('bbox_head', '128')),
+    ],
+)
 @pytest.mark.parametrize('how', ['resume', 'test'])
 def test_a_checkpoint_of_another_model(command, checkpoint, options, words, how):
-    args = dict(resume=('train', ), test=('test', checkpoint))[how]
+    args = dict(resume=('train',), test=('test', checkpoint))[how]
     flags = ['--resume', checkpoint] if how == 'resume' else []
     refused(command(*args, flags=flags, options=options), checkpoint.name, *words)
 
@@ -213,15 +269,24 @@ def test_a_checkpoint_of_another_optimizer(command, checkpoint):
     refused(done, checkpoint.name, 'not SGD', 'no dampening, momentum')
 
 
-@pytest.mark.parametrize('content, words', [(None, ('weights.pth', 'load_from')), (b'hello', ('weights.pth', )),
-                                            ([1], ('weights.pth', 'list'))])
+@pytest.mark.parametrize(
+    'content, words',
+    [
+        (None, ('weights.pth', 'load_from')),
+        (b'hello', ('weights.pth',)),
+        ([1], ('weights.pth', 'list')),
+    ],
+)
 @pytest.mark.parametrize('how', ['resume', 'test'])
 def test_a_file_that_is_no_whole_checkpoint(command, checkpoint, tmp_path, how, content, words):
     path = tmp_path / 'weights.pth'
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
-        torch.save(content or dict(state_dict=torch.load(checkpoint, weights_only=False)['state_dict']), path)
+        torch.save(
+            content or dict(state_dict=torch.load(checkpoint, weights_only=False)['state_dict']),
+            path,
+        )
     if how == 'resume':
         refused(command('train', flags=['--resume', path]), *words)
     elif content is None:
@@ -230,18 +295,26 @@ def test_a_file_that_is_no_whole_checkpoint(command, checkpoint, tmp_path, how, 
         refused(command('test', path), *words)
 
 
-@pytest.mark.parametrize('edit, words', [
-    (lambda content: 'x', ('val2017.json', 'is not JSON')),
-    (lambda content: content['annotations'][0].pop('area') and None, ("lacks 'area'", )),
-    (rename_class, ('4 of the 5 classes', )),
-])
+@pytest.mark.parametrize(
+    'edit, words',
+    [
+        (lambda content: 'x', ('val2017.json', 'is not JSON')),
+        (lambda content: content['annotations'][0].pop('area') and None, ("lacks 'area'",)),
+        (rename_class, ('4 of the 5 classes',)),
+    ],
+)
 def test_annotations_of_a_test(command, broken, checkpoint, edit, words):
     refused(command('test', checkpoint, root=broken(edit, 'val')), *words)
 
 
-@pytest.mark.parametrize('name, more', [('train', []), ('visualize_attention', ['x.pth']), ('predict', ['x.pth', 'x.jpg'])])
+@pytest.mark.parametrize(
+    'name, more',
+    [('train', []), ('visualize_attention', ['x.pth']), ('predict', ['x.pth', 'x.jpg'])],
+)
 def test_an_option_without_a_value(config, capsys, monkeypatch, name, more):
-    done = run_here(name, config, *more, '--cfg-options', 'foo', capsys=capsys, monkeypatch=monkeypatch)
+    done = run_here(
+        name, config, *more, '--cfg-options', 'foo', capsys=capsys, monkeypatch=monkeypatch
+    )
     assert done.code == 2 and 'KEY=VALUE' in done.stderr and 'Traceback' not in done.stderr
 
 

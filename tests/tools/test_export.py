@@ -1,11 +1,13 @@
 """tools/export.py: the file, what is printed, and errors of one line."""
+
 import pytest
 import torch
-from command_line import ROOT
+from run_tools import ROOT
 
 from kw_mm.analysis.report import build_model
-from kw_mm.engine import UserError, load_config
+from kw_mm.errors import UserError
 from kw_mm.export import export, runner
+from kw_mm.run_config import load_config
 
 CONFIG = ROOT / 'configs/demo/mask_rcnn_kw_shapes.py'
 
@@ -21,11 +23,27 @@ def checkpoint(tmp_path_factory):
 
 
 def test_a_detector_is_written_and_compared(tool, checkpoint, tmp_path):
-    done = tool('export', CONFIG, checkpoint, '--to', 'torchscript', '--part', 'detector', '--output', tmp_path / 'x.pt',
-                '--size', 64, 96)
+    done = tool(
+        'export',
+        CONFIG,
+        checkpoint,
+        '--to',
+        'torchscript',
+        '--part',
+        'detector',
+        '--output',
+        tmp_path / 'x.pt',
+        '--size',
+        64,
+        96,
+    )
     lines = [line.split() for line in done.stdout.splitlines()]
     rows = {tuple(line[:4]): float(line[4]) for line in lines if len(line) == 5 and line[2] == 'x'}
-    assert set(rows) == {(str(batch), *size) for batch in (1, 2, 3) for size in (('64', 'x', '96'), ('101', 'x', '166'))}
+    assert set(rows) == {
+        (str(batch), *size)
+        for batch in (1, 2, 3)
+        for size in (('64', 'x', '96'), ('101', 'x', '166'))
+    }
     assert max(rows.values()) < 1e-4
     assert 'temperature 1: 14 layers were written as plain ones' in done.stdout
     assert len(runner(str(tmp_path / 'x.pt'), 'torchscript')(torch.randn(1, 3, 80, 80))) == 12
@@ -46,27 +64,59 @@ def test_onnx_is_the_default(tool, checkpoint, tmp_path):
 
 
 def test_errors_are_one_line(tool, checkpoint, tmp_path):
-    done = tool('export', CONFIG, checkpoint, '--to', 'torchscript', '--tolerance', 0, '--output', 'x', cwd=tmp_path,
-                ok=False)
+    done = tool(
+        'export',
+        CONFIG,
+        checkpoint,
+        '--to',
+        'torchscript',
+        '--tolerance',
+        0,
+        '--output',
+        'x',
+        cwd=tmp_path,
+        ok=False,
+    )
     error = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert done.returncode == 2 and len(error) == 1 and 'Traceback' not in done.stderr
     assert 'more than tolerance=0; it was not kept' in error[0]
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('config, weights, output, part, message', [
-    ('nowhere.py', 'x.pth', 'x', 'backbone', "config '.*nowhere.py' does not exist"),
-    ('demo/mask_rcnn_kw_shapes.py', 'nowhere.pth', 'x', 'backbone', "checkpoint '.*nowhere.pth' does not exist"),
-    ('demo/mask_rcnn_kw_shapes.py', 'x.pth', 'nowhere/x', 'backbone', "for '.*nowhere/x' does not exist"),
-    ('demo/mask_rcnn_kw_shapes.py', 'x.pth', '.', 'backbone', 'is a folder; name a file in it'),
-    ('demo/kw_r50_imagenet_mini.py', 'x.pth', 'x', 'detector', 'has no dense head'),
-    ('mask_rcnn_kw_mbv2_1x_coco.py', 'x.pth', 'x', 'backbone', 'does not fit'),
-    ('mask_rcnn_kw_mbv2_1x_coco.py', 'x.pth', 'x', 'detector', 'does not fit'),
-])
+@pytest.mark.parametrize(
+    'config, weights, output, part, message',
+    [
+        ('nowhere.py', 'x.pth', 'x', 'backbone', "config '.*nowhere.py' does not exist"),
+        (
+            'demo/mask_rcnn_kw_shapes.py',
+            'nowhere.pth',
+            'x',
+            'backbone',
+            "checkpoint '.*nowhere.pth' does not exist",
+        ),
+        (
+            'demo/mask_rcnn_kw_shapes.py',
+            'x.pth',
+            'nowhere/x',
+            'backbone',
+            "for '.*nowhere/x' does not exist",
+        ),
+        ('demo/mask_rcnn_kw_shapes.py', 'x.pth', '.', 'backbone', 'is a folder; name a file in it'),
+        ('demo/kw_r50_imagenet_mini.py', 'x.pth', 'x', 'detector', 'has no dense head'),
+        ('mask_rcnn_kw_mbv2_1x_coco.py', 'x.pth', 'x', 'backbone', 'does not fit'),
+        ('mask_rcnn_kw_mbv2_1x_coco.py', 'x.pth', 'x', 'detector', 'does not fit'),
+    ],
+)
 def test_what_cannot_be_is_said(checkpoint, tmp_path, config, weights, output, part, message):
     (tmp_path / 'x.pth').write_bytes(checkpoint.read_bytes())
     with pytest.raises(UserError, match=message):
-        export(str(ROOT / 'configs' / config), str(tmp_path / weights), 'torchscript', str(tmp_path / output), part=part)
+        export(
+            str(ROOT / 'configs' / config),
+            str(tmp_path / weights),
+            'torchscript',
+            str(tmp_path / output),
+            part=part,
+        )
     assert [path.name for path in tmp_path.iterdir()] == ['x.pth']
 
 

@@ -1,4 +1,5 @@
 """tools/train.py and tools/test.py on synthetic images: training, evaluation, pictures, resume."""
+
 import json
 import os
 import pickle
@@ -8,9 +9,9 @@ import sys
 
 import pytest
 import torch
-from command_line import ROOT, scalars
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from run_tools import ROOT, scalars
 
 
 @pytest.fixture(scope='module')
@@ -23,7 +24,9 @@ def trained(tool, small_config, shapes, tmp_path_factory):
 def test_training_logs_saves_and_evaluates(trained):
     losses, evaluations = scalars(trained)
     assert [line['step'] for line in losses] == list(range(1, 10))
-    assert [line['temperature'] for line in losses] == pytest.approx([(12 - t) / 12 for t in range(1, 10)])
+    assert [line['temperature'] for line in losses] == pytest.approx(
+        [(12 - t) / 12 for t in range(1, 10)]
+    )
     assert all(torch.isfinite(torch.tensor(line['loss'])) for line in losses)
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(evaluations[0])
     checkpoint = torch.load(trained / 'epoch_2.pth', weights_only=False)
@@ -31,21 +34,36 @@ def test_training_logs_saves_and_evaluates(trained):
 
 
 def test_test_scores_the_checkpoint_as_training_did(tool, trained, small_config, shapes, tmp_path):
-    tool('test', small_config, trained / 'epoch_3.pth', '--work-dir', tmp_path, '--show-dir', tmp_path / 'show', '--out',
-         tmp_path / 'out.pkl', '--cfg-options', f'data_root={shapes}')
+    tool(
+        'test',
+        small_config,
+        trained / 'epoch_3.pth',
+        '--work-dir',
+        tmp_path,
+        '--show-dir',
+        tmp_path / 'show',
+        '--out',
+        tmp_path / 'out.pkl',
+        '--cfg-options',
+        f'data_root={shapes}',
+    )
     during = scalars(trained)[1][-1]
     after = json.loads(next(tmp_path.glob('*/*.json')).read_text().splitlines()[-1])
     for key in ('coco/bbox_mAP', 'coco/segm_mAP', 'coco/bbox_mAP_50'):
         assert after[key] == during[key]
     assert len(list((tmp_path / 'show').glob('*.jpg'))) == 4
     assert len(pickle.loads((tmp_path / 'out.pkl').read_bytes())) == 4
-    for kind, stripped in (('bbox', ()), ('segm', ('bbox', ))):
+    for kind, stripped in (('bbox', ()), ('segm', ('bbox',))):
         truth = COCO(str(shapes / 'annotations/instances_val2017.json'))
-        results = [{key: value for key, value in result.items() if key not in stripped}
-                   for result in json.loads((tmp_path / 'show/predictions.json').read_text())]
+        results = [
+            {key: value for key, value in result.items() if key not in stripped}
+            for result in json.loads((tmp_path / 'show/predictions.json').read_text())
+        ]
         evaluation = COCOeval(truth, truth.loadRes(results), kind)
         evaluation.evaluate(), evaluation.accumulate(), evaluation.summarize()
-        assert round(evaluation.stats[0], 3) == after[f'coco/{kind}_mAP'] and results[0]['file_name'].endswith('.jpg')
+        assert round(evaluation.stats[0], 3) == after[f'coco/{kind}_mAP'] and results[0][
+            'file_name'
+        ].endswith('.jpg')
     tool('make_gallery', tmp_path / 'show', tmp_path / 'sheet.png', '--most', '3', '--columns', '2')
     assert (tmp_path / 'sheet.png').stat().st_size > 1000
 
@@ -55,7 +73,15 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(tool, trained, small_config
     for name in ('epoch_1.pth', 'last_checkpoint'):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
-    tool('train', small_config, '--work-dir', tmp_path, '--resume', '--cfg-options', f'data_root={shapes}')
+    tool(
+        'train',
+        small_config,
+        '--work-dir',
+        tmp_path,
+        '--resume',
+        '--cfg-options',
+        f'data_root={shapes}',
+    )
     uninterrupted, resumed = scalars(trained)[0][3:], scalars(tmp_path)[0]
     assert [line['step'] for line in resumed] == [4, 5, 6, 7, 8, 9]
     for expected, found in zip(uninterrupted, resumed):
@@ -63,36 +89,70 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(tool, trained, small_config
             assert found[key] == pytest.approx(expected[key], rel=1e-4), (found['step'], key)
 
 
-@pytest.mark.parametrize('args, message', [
-    (('train', 'nowhere.py'), "config 'nowhere.py' does not exist"),
-    (('train', ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py', '--cfg-options', 'data_root=/nowhere/'),
-     "'/nowhere/' (train_dataloader.dataset.data_root) does not exist"),
-    (('test', ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py', 'nowhere.pth'), "checkpoint 'nowhere.pth' does not exist"),
-    (('make_gallery', '/nowhere', 'x.png'), 'no pictures in /nowhere'),
-    (('make_gallery', '.', 'x.png', '--columns', '0'), '--columns 0'),
-    (('make_gallery', '.', 'sheet'), 'end it in .png'),
-    (('make_shapes', 'x', '--size', '3'), 'size=3'),
-])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (('train', 'nowhere.py'), "config 'nowhere.py' does not exist"),
+        (
+            (
+                'train',
+                ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py',
+                '--cfg-options',
+                'data_root=/nowhere/',
+            ),
+            "'/nowhere/' (train_dataloader.dataset.data_root) does not exist",
+        ),
+        (
+            ('test', ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py', 'nowhere.pth'),
+            "checkpoint 'nowhere.pth' does not exist",
+        ),
+        (('make_gallery', '/nowhere', 'x.png'), 'no pictures in /nowhere'),
+        (('make_gallery', '.', 'x.png', '--columns', '0'), '--columns 0'),
+        (('make_gallery', '.', 'sheet'), 'end it in .png'),
+        (('make_shapes', 'x', '--size', '3'), 'size=3'),
+    ],
+)
 def test_what_is_missing_is_named_in_one_line(tool, tmp_path, args, message):
     done = tool(*args, cwd=tmp_path, ok=False)
     assert done.returncode == 2
-    assert message in done.stderr and 'Traceback' not in done.stderr and done.stderr.count('\n') == 1
+    assert (
+        message in done.stderr and 'Traceback' not in done.stderr and done.stderr.count('\n') == 1
+    )
 
 
-@pytest.mark.parametrize('args, message', [
-    (('--resume', ), '--resume found no checkpoint'),
-    (('--resume', 'nowhere.pth'), "checkpoint 'nowhere.pth'"),
-    (('--auto-scale-lr', ), 'base_batch_size'),
-])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (('--resume',), '--resume found no checkpoint'),
+        (('--resume', 'nowhere.pth'), "checkpoint 'nowhere.pth'"),
+        (('--auto-scale-lr',), 'base_batch_size'),
+    ],
+)
 def test_options_that_cannot_work_say_why(tool, small_config, shapes, tmp_path, args, message):
-    done = tool('train', small_config, '--work-dir', tmp_path, *args, '--cfg-options', f'data_root={shapes}',
-                ok=False)
+    done = tool(
+        'train',
+        small_config,
+        '--work-dir',
+        tmp_path,
+        *args,
+        '--cfg-options',
+        f'data_root={shapes}',
+        ok=False,
+    )
     assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the CPU has no mixed precision in mmengine')
 def test_amp_on_the_cpu_says_why_not(tool, small_config, shapes, tmp_path):
-    done = tool('train', small_config, '--amp', '--cfg-options', f'data_root={shapes}', cwd=tmp_path, ok=False)
+    done = tool(
+        'train',
+        small_config,
+        '--amp',
+        '--cfg-options',
+        f'data_root={shapes}',
+        cwd=tmp_path,
+        ok=False,
+    )
     assert done.returncode == 2 and '--amp needs a GPU' in done.stderr
 
 
@@ -101,22 +161,45 @@ def test_two_processes(small_config, shapes, tmp_path):
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         port = server.getsockname()[1]
-    env = {**os.environ, 'PYTHON': sys.executable, 'PORT': str(port), 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+    env = {
+        **os.environ,
+        'PYTHON': sys.executable,
+        'PORT': str(port),
+        'OMP_NUM_THREADS': '1',
+        'PYTHONWARNINGS': 'ignore',
+    }
     options = ['--work-dir', tmp_path, '--cfg-options', f'data_root={shapes}']
     for script, args in (('dist_train', []), ('dist_test', [tmp_path / 'epoch_3.pth'])):
-        done = subprocess.run(['bash', ROOT / f'tools/{script}.sh', small_config, *args, '2', *options], env=env,
-                              capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            ['bash', ROOT / f'tools/{script}.sh', small_config, *args, '2', *options],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
     losses = scalars(tmp_path)[0]
-    assert len(losses) == 6 and all(line['loss'] == line['loss'] for line in losses)        # 12 images, 2 x 4 at a time
+    assert len(losses) == 6 and all(
+        line['loss'] == line['loss'] for line in losses
+    )  # 12 images, 2 x 4 at a time
 
 
-def test_weights_that_cannot_be_had_say_what_to_do(tool, small_config, shapes, tmp_path, monkeypatch):
-    monkeypatch.setenv('KW_MM_MIRROR', 'http://127.0.0.1:9/{name}')                    # nobody answers there
+def test_weights_that_cannot_be_had_say_what_to_do(
+    tool, small_config, shapes, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('KW_MM_MIRROR', 'http://127.0.0.1:9/{name}')  # nobody answers there
     monkeypatch.setenv('KW_MM_CACHE', str(tmp_path))
-    done = tool('train', small_config, '--work-dir', tmp_path / 'run', '--cfg-options', f'data_root={shapes}',
-                'model.backbone.init_cfg.type=Pretrained',
-                'model.backbone.init_cfg.checkpoint=kw://resnet18-kw1x-imagenet', ok=False)
+    done = tool(
+        'train',
+        small_config,
+        '--work-dir',
+        tmp_path / 'run',
+        '--cfg-options',
+        f'data_root={shapes}',
+        'model.backbone.init_cfg.type=Pretrained',
+        'model.backbone.init_cfg.checkpoint=kw://resnet18-kw1x-imagenet',
+        ok=False,
+    )
     error = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert done.returncode == 2 and len(error) == 1 and 'Traceback' not in done.stderr
     assert 'could not be downloaded' in error[0] and 'in a browser and save it as' in error[0]
@@ -124,8 +207,16 @@ def test_weights_that_cannot_be_had_say_what_to_do(tool, small_config, shapes, t
 
 def test_a_checkpoint_of_another_model_is_not_scored(tool, small_config, shapes, tmp_path):
     torch.save(dict(state_dict={'backbone.conv1.weight': torch.zeros(1)}), tmp_path / 'x.pth')
-    done = tool('test', small_config, tmp_path / 'x.pth', '--work-dir', tmp_path, '--cfg-options', f'data_root={shapes}',
-                ok=False)
+    done = tool(
+        'test',
+        small_config,
+        tmp_path / 'x.pth',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        f'data_root={shapes}',
+        ok=False,
+    )
     assert done.returncode == 2 and 'x.pth' in done.stderr and 'Traceback' not in done.stderr
 
 

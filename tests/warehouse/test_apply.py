@@ -6,14 +6,19 @@ import torch
 from torch import nn
 
 from kw_mm.warehouse import KWConv2d, apply_kernel_warehouse, kw_layers
-from kw_mm.warehouse.warehouse import list_cells
+from kw_mm.warehouse.warehouses import list_cells
 
 PLAN = {'a': ['0', '2'], 'b': ['4']}
 
 
 def plain():
-    return nn.Sequential(nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 1, bias=False), nn.Flatten(),
-                         nn.Linear(32 * 36, 10))
+    return nn.Sequential(
+        nn.Conv2d(16, 32, 3),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 1, bias=False),
+        nn.Flatten(),
+        nn.Linear(32 * 36, 10),
+    )
 
 
 def network(**options):
@@ -26,14 +31,21 @@ def test_planned_layers_are_replaced_and_share_one_parameter():
     assert net[0].cells is net[2].cells is net.warehouses['a'].cells
     assert net[0].bias is not None and net[2].bias is None
     assert [key for key in net.state_dict() if 'warehouses' in key] == [
-        'warehouses.temperature', 'warehouses.a.cells', 'warehouses.b.cells']
+        'warehouses.temperature',
+        'warehouses.a.cells',
+        'warehouses.b.cells',
+    ]
 
 
 def test_start_cells_follow_the_plan_not_the_module_order():
     forward = network()
     backward = apply_kernel_warehouse(plain(), {'a': ['2', '0'], 'b': ['4']})
-    assert forward[0].start_cells.tolist() == list(range(9)) and forward[2].start_cells.tolist() == [9, 10]
-    assert backward[2].start_cells.tolist() == [0, 1] and backward[0].start_cells.tolist() == list(range(2, 11))
+    assert forward[0].start_cells.tolist() == list(range(9)) and forward[
+        2
+    ].start_cells.tolist() == [9, 10]
+    assert backward[2].start_cells.tolist() == [0, 1] and backward[0].start_cells.tolist() == list(
+        range(2, 11)
+    )
 
 
 def test_wrapping_changes_nothing():
@@ -92,29 +104,34 @@ def test_plain_init_makes_start_cells_a_plain_network():
     torch.manual_seed(0)
     net = network(init='plain', budget=4)
     start = list_cells(net.warehouses['a'].cells)[net[0].start_cells]
-    assert start.std().item() == pytest.approx((2 / (32 * 9))**0.5, rel=0.05)     # Kaiming fan-out of 32 x 16 x 3 x 3
+    assert start.std().item() == pytest.approx(
+        (2 / (32 * 9)) ** 0.5, rel=0.05
+    )  # Kaiming fan-out of 32 x 16 x 3 x 3
 
 
-@pytest.mark.parametrize('plan, options, message', [
-    ({'a': ['9']}, {}, "'9' that is not in Sequential; there are for example"),
-    ({'a': ['1']}, {}, "'1' is a ReLU"),
-    ({'a': ['0'], 'b': ['0']}, {}, "'0' is named more than once"),
-    ({'a': []}, {}, "'a' names no layer"),
-    ({}, {}, 'names no warehouse'),
-    ({'a': dict(layers=['0'], size=3)}, {}, r"unknown options \['size'\]"),
-    ({'a': ['0']}, dict(budget=0), 'budget=0'),
-    ({'a': ['0']}, dict(budget='1x'), "budget='1x'"),
-    ({'a': ['0']}, dict(budget=0.3), 'budget=0.3'),
-    ({'a': ['0']}, dict(init='zeros'), "init='zeros'"),
-    ({'a': ['0']}, dict(cell_ratio=(1 / 3, 1)), "warehouse 'a': cell_ratio"),
-    ({'a': ['0']}, dict(cell_ratio=2), r'cell_ratio=2 .*\(0.5, 0.5\)'),
-    ({'a': dict(layers=['0'], cell_ratio=(1, ))}, {}, r'cell_ratio=\(1,\)'),
-    ({'a': ['0']}, dict(nonlocal_basis_ratio=0), 'nonlocal_basis_ratio=0'),
-    ({'a': ['0']}, dict(reduction='x'), "reduction='x'.*1/16"),
-    ({'a': ['0']}, dict(reduction=True), 'reduction=True'),
-    ({'a': ['0']}, dict(partition='no'), "partition='no' is neither True nor False"),
-    ({'a': ['0']}, dict(assemble_checkpoint=1), 'assemble_checkpoint=1'),
-])
+@pytest.mark.parametrize(
+    'plan, options, message',
+    [
+        ({'a': ['9']}, {}, "'9' that is not in Sequential; there are for example"),
+        ({'a': ['1']}, {}, "'1' is a ReLU"),
+        ({'a': ['0'], 'b': ['0']}, {}, "'0' is named more than once"),
+        ({'a': []}, {}, "'a' names no layer"),
+        ({}, {}, 'names no warehouse'),
+        ({'a': dict(layers=['0'], size=3)}, {}, r"unknown options \['size'\]"),
+        ({'a': ['0']}, dict(budget=0), 'budget=0'),
+        ({'a': ['0']}, dict(budget='1x'), "budget='1x'"),
+        ({'a': ['0']}, dict(budget=0.3), 'budget=0.3'),
+        ({'a': ['0']}, dict(init='zeros'), "init='zeros'"),
+        ({'a': ['0']}, dict(cell_ratio=(1 / 3, 1)), "warehouse 'a': cell_ratio"),
+        ({'a': ['0']}, dict(cell_ratio=2), r'cell_ratio=2 .*\(0.5, 0.5\)'),
+        ({'a': dict(layers=['0'], cell_ratio=(1,))}, {}, r'cell_ratio=\(1,\)'),
+        ({'a': ['0']}, dict(nonlocal_basis_ratio=0), 'nonlocal_basis_ratio=0'),
+        ({'a': ['0']}, dict(reduction='x'), "reduction='x'.*1/16"),
+        ({'a': ['0']}, dict(reduction=True), 'reduction=True'),
+        ({'a': ['0']}, dict(partition='no'), "partition='no' is neither True nor False"),
+        ({'a': ['0']}, dict(assemble_checkpoint=1), 'assemble_checkpoint=1'),
+    ],
+)
 def test_bad_input_is_refused_with_its_name_and_the_network_left_alone(plan, options, message):
     net = plain()
     with pytest.raises(ValueError, match=message):
@@ -122,10 +139,14 @@ def test_bad_input_is_refused_with_its_name_and_the_network_left_alone(plan, opt
     assert not kw_layers(net) and not hasattr(net, 'warehouses')
 
 
-@pytest.mark.parametrize('first, second, side', [((16, 32), (16, 27), 'output'), ((32, 16), (27, 16), 'input')])
+@pytest.mark.parametrize(
+    'first, second, side', [((16, 32), (16, 27), 'output'), ((32, 16), (27, 16), 'input')]
+)
 def test_layers_that_share_no_cell_are_refused(first, second, side):
     net = nn.Sequential(nn.Conv2d(*first, 3), nn.Conv2d(*second, 1))
-    with pytest.raises(ValueError, match=f"warehouse 'a': .*share no cell: .* {side} channels .27, 32."):
+    with pytest.raises(
+        ValueError, match=f"warehouse 'a': .*share no cell: .* {side} channels .27, 32."
+    ):
         apply_kernel_warehouse(net, {'a': ['0', '1']})
     apply_kernel_warehouse(net, {'a': ['0'], 'b': ['1']})
 
@@ -148,7 +169,11 @@ def test_padding_modes_other_than_zeros_are_refused():
 
 
 def test_budget_and_cells_of_one_warehouse():
-    net = apply_kernel_warehouse(plain(), {'a': dict(layers=['0', '2'], budget=2, cell_ratio=(1 / 2, 1 / 2)), 'b': ['4']})
-    assert net.warehouses['a'].cell_shape == (16, 8) and net.warehouses['a'].num_cells == 2 * (36 + 8)
+    net = apply_kernel_warehouse(
+        plain(), {'a': dict(layers=['0', '2'], budget=2, cell_ratio=(1 / 2, 1 / 2)), 'b': ['4']}
+    )
+    assert net.warehouses['a'].cell_shape == (16, 8) and net.warehouses['a'].num_cells == 2 * (
+        36 + 8
+    )
     assert net.warehouses['b'].num_cells == 1
     assert isinstance(net[2], KWConv2d)

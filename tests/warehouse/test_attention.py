@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from kw_mm.warehouse import KernelAttention, ReducedKernelAttention, contrasting_attention
-from kw_mm.warehouse.attention import hidden_units
 from kw_mm.warehouse.initialization import beta_of, one_to_one
+from kw_mm.warehouse.kernel_attention import hidden_units
 
 START = one_to_one([4, 2], Fraction(2))[1]
 CELLS = 12
@@ -25,7 +25,9 @@ def naive(logits, beta, tau):
 @pytest.mark.parametrize('tau', [0, 0.37, 0.8, 1])
 def test_contrasting_attention_is_the_papers_equation(tau):
     logits, beta = torch.randn(2, 2, CELLS + 1), beta_of(START, CELLS)
-    torch.testing.assert_close(contrasting_attention(logits, beta, torch.tensor(float(tau))), naive(logits, beta, tau))
+    torch.testing.assert_close(
+        contrasting_attention(logits, beta, torch.tensor(float(tau))), naive(logits, beta, tau)
+    )
 
 
 def test_at_temperature_1_attention_is_exactly_beta():
@@ -41,7 +43,9 @@ def test_all_zero_logits_give_no_attention_and_finite_gradients():
 
 
 def test_sums_are_float32_in_half_precision():
-    logits = torch.full((1, 1, 4000), 30., dtype=torch.float16)           # the sum, 120000, overflows float16
+    logits = torch.full(
+        (1, 1, 4000), 30.0, dtype=torch.float16
+    )  # the sum, 120000, overflows float16
     alpha = contrasting_attention(logits, torch.zeros(1, 4000), torch.zeros(()))
     assert alpha.dtype == torch.float32
     torch.testing.assert_close(alpha, torch.full_like(alpha, 1 / 4000), rtol=1e-4, atol=0)
@@ -57,7 +61,9 @@ def test_under_autocast():
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize('channels, reduction, expected', [(64, 1 / 16, 16), (512, 1 / 16, 32), (1280, 1 / 32, 40)])
+@pytest.mark.parametrize(
+    'channels, reduction, expected', [(64, 1 / 16, 16), (512, 1 / 16, 32), (1280, 1 / 32, 40)]
+)
 def test_hidden_units(channels, reduction, expected):
     assert hidden_units(channels, reduction) == expected
 
@@ -72,8 +78,10 @@ def test_one_image_with_batch_norm_in_training_names_the_ways_out():
     assert attention(torch.randn(1, 32), torch.zeros(())).shape == (1, 2, CELLS)
 
 
-@pytest.mark.parametrize('norm, bias', [('BN1d', False), ('SyncBN', False), ('LN', True), ('none', True),
-                                        (nn.LayerNorm, True)])
+@pytest.mark.parametrize(
+    'norm, bias',
+    [('BN1d', False), ('SyncBN', False), ('LN', True), ('none', True), (nn.LayerNorm, True)],
+)
 def test_normalisation_is_an_option(norm, bias):
     attention = KernelAttention(32, START, CELLS, norm=norm)
     assert (attention.fc1.bias is not None) == bias
@@ -82,7 +90,9 @@ def test_normalisation_is_an_option(norm, bias):
 
 
 def test_one_image_trains_with_layer_norm():
-    KernelAttention(32, START, CELLS, norm='LN')(torch.randn(1, 32), torch.zeros(())).sum().backward()
+    KernelAttention(32, START, CELLS, norm='LN')(
+        torch.randn(1, 32), torch.zeros(())
+    ).sum().backward()
 
 
 def test_unknown_normalisation_is_refused():
@@ -92,8 +102,8 @@ def test_unknown_normalisation_is_refused():
 
 def test_reduced_attention_puts_the_layers_own_cells_in_their_place():
     attention = ReducedKernelAttention(32, START, CELLS, nonlocal_basis_ratio=1 / 16).eval()
-    nn.init.zeros_(attention.fc3.weight)                                  # nothing to other layers' cells
+    nn.init.zeros_(attention.fc3.weight)  # nothing to other layers' cells
     alpha = attention(torch.randn(2, 32), torch.zeros(()))
     own = slice(START.first_cell, START.first_cell + START.num_cells)
     assert (alpha[..., own] != 0).all()
-    assert (alpha[..., :own.start] == 0).all() and (alpha[..., own.stop:] == 0).all()
+    assert (alpha[..., : own.start] == 0).all() and (alpha[..., own.stop :] == 0).all()

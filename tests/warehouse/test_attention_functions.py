@@ -29,7 +29,10 @@ def test_functions_follow_their_equations_and_blend_with_beta(name, tau):
     for image in range(2):
         for i in range(3):
             row = logits[image, i].tolist()
-            expected = [tau * float(beta[i, j]) + (1 - tau) * EQUATIONS[name](z, row) for j, z in enumerate(row)]
+            expected = [
+                tau * float(beta[i, j]) + (1 - tau) * EQUATIONS[name](z, row)
+                for j, z in enumerate(row)
+            ]
             assert found[image, i].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
@@ -52,7 +55,9 @@ def test_the_zero_cell_takes_attention_only_where_there_is_one(zero_cell):
 
 
 def test_reduced_attention_without_a_zero_cell():
-    attention = ReducedKernelAttention(32, START, 4, nonlocal_basis_ratio=1 / 4, zero_cell=False, function='softmax')
+    attention = ReducedKernelAttention(
+        32, START, 4, nonlocal_basis_ratio=1 / 4, zero_cell=False, function='softmax'
+    )
     alpha = attention(torch.randn(2, 32), torch.zeros(()))
     torch.testing.assert_close(alpha.sum(dim=-1), torch.ones(2, 3))
 

@@ -19,7 +19,9 @@ def test_fractions_are_exact():
 
 
 def test_a_budget_without_a_whole_number_of_cells_names_the_nearest_that_have():
-    with pytest.raises(ValueError, match=r"budget=0.3 .*'stage1' 2.7 cells for its 9 .*2/9 and 3/9"):
+    with pytest.raises(
+        ValueError, match=r"budget=0.3 .*'stage1' 2.7 cells for its 9 .*2/9 and 3/9"
+    ):
         num_cells(0.3, 9, 'stage1')
 
 
@@ -35,16 +37,18 @@ def test_one_over_k_is_diagonal():
     assert second == (2, 1, [[2], [3], [3], [3]])
 
 
-@pytest.mark.parametrize('budget', [Fraction(3, 4), Fraction(1, 2), Fraction(5, 4), Fraction(3, 2), Fraction(5, 12)])
+@pytest.mark.parametrize(
+    'budget', [Fraction(3, 4), Fraction(1, 2), Fraction(5, 4), Fraction(3, 2), Fraction(5, 12)]
+)
 def test_other_budgets_give_every_cell_to_at_most_one_mixture(budget):
     mixtures = [9, 3, 12]
     n = int(budget * sum(mixtures))
     starts = one_to_one(mixtures, budget)
-    used = [cell for start in starts for (cell, ) in start.cells if cell != n]
+    used = [cell for start in starts for (cell,) in start.cells if cell != n]
     assert len(used) == len(set(used)) == min(n, sum(mixtures))
     assert sum(start.num_cells for start in starts) == n
-    flat = [cell for start in starts for (cell, ) in start.cells]
-    for i, cell in enumerate(flat):                                      # the rule as the documentation states it
+    flat = [cell for start in starts for (cell,) in start.cells]
+    for i, cell in enumerate(flat):  # the rule as the documentation states it
         floor, following = int(i * budget // 1), int((i + 1) * budget // 1)
         assert cell == (floor if budget >= 1 or following > floor else n)
 
@@ -57,4 +61,4 @@ def test_beta_has_one_1_in_each_row():
 
 def test_kaiming_counts_all_cells_of_a_layer():
     cells = kaiming_cells_(torch.empty(64, 18, 64))
-    assert cells.std().item() == pytest.approx((2 / (18 * 64))**0.5, rel=0.02)
+    assert cells.std().item() == pytest.approx((2 / (18 * 64)) ** 0.5, rel=0.02)

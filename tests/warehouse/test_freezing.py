@@ -9,7 +9,9 @@ PLAN = {'own': ['0'], 'shared': ['1', '2'], 'free': ['3']}
 
 def network(mode):
     """Layers 0 and 1 are frozen; layer 1 shares its warehouse with layer 2."""
-    net = apply_kernel_warehouse(nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(4))), PLAN)
+    net = apply_kernel_warehouse(
+        nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(4))), PLAN
+    )
     for layer in (net[0], net[1]):
         layer.requires_grad_(False).eval()
     freeze_warehouses(net, mode)
@@ -24,13 +26,21 @@ def train_a_little(net):
         optimizer.step()
 
 
-@pytest.mark.parametrize('mode, moved', [('none', {'own', 'shared', 'free'}), ('exclusive', {'shared', 'free'}),
-                                         ('strict', {'shared', 'free'})])
+@pytest.mark.parametrize(
+    'mode, moved',
+    [
+        ('none', {'own', 'shared', 'free'}),
+        ('exclusive', {'shared', 'free'}),
+        ('strict', {'shared', 'free'}),
+    ],
+)
 def test_which_warehouses_train(mode, moved):
     net = network(mode)
     before = {name: warehouse.cells.detach().clone() for name, warehouse in net.warehouses.items()}
     train_a_little(net)
-    assert {name for name, cells in before.items() if not torch.equal(cells, net.warehouses[name].cells)} == moved
+    assert {
+        name for name, cells in before.items() if not torch.equal(cells, net.warehouses[name].cells)
+    } == moved
 
 
 @pytest.mark.parametrize('mode, same', [('none', False), ('exclusive', False), ('strict', True)])

@@ -1,4 +1,5 @@
 """Starts other than the published one; that one is in test_budget.py."""
+
 from fractions import Fraction
 
 import pytest
@@ -29,40 +30,60 @@ def test_start_cells(start, mixtures, budget, cells):
 @pytest.mark.parametrize('start', ['several_cells', 'shared_cell'])
 def test_at_budget_1_they_are_one_to_one(start):
     found, expected = (STARTS[name]([3, 5], Fraction(1)) for name in (start, 'one_to_one'))
-    assert all(torch.equal(beta_of(mine, 8), beta_of(other, 8)) for mine, other in zip(found, expected))
+    assert all(
+        torch.equal(beta_of(mine, 8), beta_of(other, 8)) for mine, other in zip(found, expected)
+    )
 
 
-@pytest.mark.parametrize('start, mixtures, budget, message', [
-    ('several_cells', [4, 2], Fraction(1, 2), 'a budget of 1 or more, not 1/2'),
-    ('shared_cell', [4, 2], Fraction(2), 'a budget 1/k'),
-    ('shared_cell', [4, 2], Fraction(3, 4), 'a budget 1/k'),
-    ('shared_cell', [3, 3], Fraction(1, 2), r'1/2 does not divide \[3, 3\]'),
-])
+@pytest.mark.parametrize(
+    'start, mixtures, budget, message',
+    [
+        ('several_cells', [4, 2], Fraction(1, 2), 'a budget of 1 or more, not 1/2'),
+        ('shared_cell', [4, 2], Fraction(2), 'a budget 1/k'),
+        ('shared_cell', [4, 2], Fraction(3, 4), 'a budget 1/k'),
+        ('shared_cell', [3, 3], Fraction(1, 2), r'1/2 does not divide \[3, 3\]'),
+    ],
+)
 def test_budgets_that_a_start_cannot_serve_are_refused(start, mixtures, budget, message):
     with pytest.raises(ValueError, match=message):
         STARTS[start](mixtures, budget)
 
 
-@pytest.mark.parametrize('start, budget', [('all_to_all', 1), ('several_cells', 2), ('shared_cell', 1 / 4), ('none', 1)])
+@pytest.mark.parametrize(
+    'start, budget', [('all_to_all', 1), ('several_cells', 2), ('shared_cell', 1 / 4), ('none', 1)]
+)
 def test_at_temperature_1_a_kernel_is_the_sum_of_its_start_cells(start, budget):
-    net = apply_kernel_warehouse(nn.Sequential(nn.Conv2d(8, 8, 2)), {'all': ['0']}, cell_ratio=(1 / 2, 1),
-                                 budget=budget, start=start).eval()
+    net = apply_kernel_warehouse(
+        nn.Sequential(nn.Conv2d(8, 8, 2)),
+        {'all': ['0']},
+        cell_ratio=(1 / 2, 1),
+        budget=budget,
+        start=start,
+    ).eval()
     layer = net[0]
     net.warehouses.set_temperature(1)
     cells = STARTS[start]([8], Fraction(budget))[0].cells
-    mixtures = torch.stack([sum((layer.warehouse.listed[j] for j in mixture), torch.zeros(4, 8, 1, 1)) for mixture in cells])
+    mixtures = torch.stack(
+        [
+            sum((layer.warehouse.listed[j] for j in mixture), torch.zeros(4, 8, 1, 1))
+            for mixture in cells
+        ]
+    )
     x = torch.randn(2, 8, 5, 5)
     expected = nn.functional.conv2d(x, layer.partition.to_kernel(mixtures), layer.bias)
     torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('start, budget, reason', [
-    ('all_to_all', 1, 'start from the same cell'),
-    ('several_cells', 2, 'start from several cells each'),
-    ('shared_cell', 1 / 2, 'start from the same cell'),
-    ('none', 1, 'no start cell of their own'),
-    ('one_to_one', 1 / 2, 'no start cell of their own'),
-])
+@pytest.mark.parametrize(
+    'start, budget, reason',
+    [
+        ('all_to_all', 1, 'start from the same cell'),
+        ('several_cells', 2, 'start from several cells each'),
+        ('shared_cell', 1 / 2, 'start from the same cell'),
+        ('none', 1, 'no start cell of their own'),
+        ('one_to_one', 1 / 2, 'no start cell of their own'),
+    ],
+)
 @pytest.mark.parametrize('zero_cell', [True, False])
 def test_plain_kernels_are_refused_where_they_would_not_be_exact(start, budget, reason, zero_cell):
     options = dict(budget=budget, start=start, zero_cell=zero_cell, cell_ratio=(1 / 2, 1))
@@ -72,7 +93,9 @@ def test_plain_kernels_are_refused_where_they_would_not_be_exact(start, budget, 
         net[0].place_kernel(torch.zeros(8, 8, 2, 2))
     assert torch.equal(net[0].cells, before)
     with pytest.raises(ValueError, match=reason):
-        apply_kernel_warehouse(nn.Sequential(nn.Conv2d(8, 8, 2)), {'all': ['0']}, init='plain', **options)
+        apply_kernel_warehouse(
+            nn.Sequential(nn.Conv2d(8, 8, 2)), {'all': ['0']}, init='plain', **options
+        )
 
 
 def test_plain_kernels_fit_one_cell_for_each_mixture():
@@ -81,4 +104,4 @@ def test_plain_kernels_fit_one_cell_for_each_mixture():
 
 def test_kaiming_counts_the_size_of_cells():
     cells = kaiming_cells_(torch.empty(64, 2, 64 * 9), positions=9)
-    assert cells.std().item() == pytest.approx((2 / (2 * 64 * 9))**0.5, rel=0.02)
+    assert cells.std().item() == pytest.approx((2 / (2 * 64 * 9)) ** 0.5, rel=0.02)

@@ -26,11 +26,20 @@ def assembled_by_hand(layer, x):
     kernels = torch.zeros(len(x), *layer.partition.kernel_shape)
     for image in range(len(x)):
         for i in range(layer.partition.num_mixtures):
-            mixture = sum(alpha[image, i, j] * cell for j, cell in enumerate(layer.warehouse.listed[..., 0, 0]))
+            mixture = sum(
+                alpha[image, i, j] * cell
+                for j, cell in enumerate(layer.warehouse.listed[..., 0, 0])
+            )
             position, block = divmod(i, out_blocks * in_blocks)
             out, inp = divmod(block, in_blocks)
             y, x_ = divmod(position, layer.partition.kernel_shape[3])
-            kernels[image, out * cell_out:(out + 1) * cell_out, inp * cell_in:(inp + 1) * cell_in, y, x_] = mixture
+            kernels[
+                image,
+                out * cell_out : (out + 1) * cell_out,
+                inp * cell_in : (inp + 1) * cell_in,
+                y,
+                x_,
+            ] = mixture
     return kernels
 
 
@@ -42,27 +51,48 @@ def test_convolution_equals_one_by_hand_for_each_image(name, batch, tau):
     net.warehouses.set_temperature(tau)
     layer, x = net[0], torch.randn(batch, 8, 9, 7)
     kernels = assembled_by_hand(layer, x)
-    expected = torch.cat([
-        F.conv2d(image[None], kernel, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        for image, kernel in zip(x, kernels)])
+    expected = torch.cat(
+        [
+            F.conv2d(
+                image[None],
+                kernel,
+                layer.bias,
+                layer.stride,
+                layer.padding,
+                layer.dilation,
+                layer.groups,
+            )
+            for image, kernel in zip(x, kernels)
+        ]
+    )
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_depthwise():
     net = kw_conv(kernel_size=1)
     layer, x = net[1], torch.randn(2, 12, 6, 6)
-    expected = torch.cat([F.conv2d(image[None], kernel, layer.bias, groups=12)
-                          for image, kernel in zip(x, assembled_by_hand(layer, x))])
+    expected = torch.cat(
+        [
+            F.conv2d(image[None], kernel, layer.bias, groups=12)
+            for image, kernel in zip(x, assembled_by_hand(layer, x))
+        ]
+    )
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('shape', [(3, 16), (3, 5, 16), (2, 4, 5, 16)])
 def test_linear(shape):
-    net = apply_kernel_warehouse(nn.Sequential(nn.Linear(16, 24)), {'all': ['0']}, cell_ratio=(1, 1 / 4)).eval()
+    net = apply_kernel_warehouse(
+        nn.Sequential(nn.Linear(16, 24)), {'all': ['0']}, cell_ratio=(1, 1 / 4)
+    ).eval()
     x = torch.randn(shape)
     layer = net[0]
-    weights = assembled_by_hand(layer, x.reshape(len(x), -1, 16).mean(dim=1)[..., None, None])[..., 0, 0]
-    expected = torch.stack([F.linear(sample, weight, layer.bias) for sample, weight in zip(x, weights)])
+    weights = assembled_by_hand(layer, x.reshape(len(x), -1, 16).mean(dim=1)[..., None, None])[
+        ..., 0, 0
+    ]
+    expected = torch.stack(
+        [F.linear(sample, weight, layer.bias) for sample, weight in zip(x, weights)]
+    )
     assert isinstance(layer, KWLinear)
     torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
 
@@ -70,8 +100,10 @@ def test_linear(shape):
 @pytest.mark.parametrize('budget', [1, 2, 4, 5 / 4])
 def test_a_plain_kernel_in_the_start_cells_is_the_plain_layer_at_temperature_1(budget):
     plain = nn.Conv2d(16, 32, 3, stride=2, padding=1)
-    options = dict(budget=budget, cell_ratio=(1 / 8, 1 / 4))               # 288 mixtures
-    net = apply_kernel_warehouse(copy.deepcopy(nn.Sequential(plain)), {'all': ['0']}, **options).eval()
+    options = dict(budget=budget, cell_ratio=(1 / 8, 1 / 4))  # 288 mixtures
+    net = apply_kernel_warehouse(
+        copy.deepcopy(nn.Sequential(plain)), {'all': ['0']}, **options
+    ).eval()
     net[0].place_kernel(plain.weight)
     x = torch.randn(2, 16, 10, 10)
     net.warehouses.set_temperature(1)
@@ -94,13 +126,20 @@ def test_a_kernel_of_another_shape_is_refused():
 def test_images_do_not_influence_each_other_in_eval_mode():
     net, x = kw_conv(kernel_size=3, padding=1), torch.randn(4, 8, 8, 8)
     together = net(x)
-    torch.testing.assert_close(together, torch.cat([net(image[None]) for image in x]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        together, torch.cat([net(image[None]) for image in x]), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_attributes_of_the_replaced_convolution():
     layer = kw_conv(kernel_size=3, stride=2, padding=1)[0]
     assert isinstance(layer, KWConv2d) and not isinstance(layer, nn.Conv2d)
-    assert (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride) == (8, 12, (3, 3), (2, 2))
+    assert (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride) == (
+        8,
+        12,
+        (3, 3),
+        (2, 2),
+    )
 
 
 @pytest.mark.parametrize('dtype', HALF)

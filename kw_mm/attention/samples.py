@@ -1,0 +1,115 @@
+"""Images for looking into a model: files, or the first ones of a config's validation set, through its pipeline."""
+
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS, DefaultScope
+
+from ..errors import UserError
+from ..run_config import type_name
+from ..training.path_checks import check_datasets
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+class Sample(NamedTuple):
+    """One image.
+
+    Args:
+        name: Of its file.
+        image: RGB as the model gets it before normalisation, shape (H, W, 3), uint8.
+        data: What the pipeline made of it.
+    """
+
+    name: str
+    image: np.ndarray
+    data: Dict[str, Any]
+
+
+def file_samples(cfg: Config, paths: Sequence[str]) -> List[Sample]:
+    """Image files, and those in folders, through the config's test pipeline without its annotations.
+
+    Raises:
+        UserError: A path without images, a file that is no image, or a config without a test
+            pipeline.
+    """
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
+    steps = next(_pipelines(loader.get('dataset')), None)
+    if steps is None:
+        raise UserError(
+            f'config {cfg.filename!r} has no test_dataloader with a pipeline, which images go through'
+        )
+    with _scope(cfg):
+        pipeline = Compose([step for step in steps if 'Annotations' not in type_name(step)])
+        return [
+            _sample(path.name, _read(pipeline, path, i)) for i, path in enumerate(_expand(paths))
+        ]
+
+
+def validation_samples(cfg: Config, number: int) -> List[Sample]:
+    """The first images of the config's validation set.
+
+    Raises:
+        UserError: A config without one, or with paths that do not exist.
+    """
+    if not cfg.get('val_dataloader'):
+        raise UserError(f'config {cfg.filename!r} has no val_dataloader; name image files instead')
+    check_datasets(cfg, 'val')
+    with _scope(cfg):
+        dataset = DATASETS.build(cfg.val_dataloader.dataset)
+        return [
+            _sample(_file_name(data), data)
+            for data in (dataset[i] for i in range(min(number, len(dataset))))
+        ]
+
+
+def _scope(cfg: Config):
+    return DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine'))
+
+
+def _pipelines(dataset: Any) -> Iterator[List[Dict]]:
+    if isinstance(dataset, dict):
+        if dataset.get('pipeline'):
+            yield dataset['pipeline']
+        for inner in (dataset.get('dataset'), *(dataset.get('datasets') or ())):
+            yield from _pipelines(inner)
+
+
+def _expand(paths: Sequence[str]) -> List[Path]:
+    found: List[Path] = []
+    for path in map(Path, paths):
+        files = (
+            sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            if path.is_dir()
+            else [path]
+        )
+        if not files or not files[0].is_file():
+            raise UserError(
+                f'no image in {str(path)!r}'
+                if path.is_dir()
+                else f'image {str(path)!r} does not exist'
+            )
+        found += files
+    return found
+
+
+def _read(pipeline: Compose, path: Path, index: int) -> Dict[str, Any]:
+    try:
+        return pipeline(dict(img_path=str(path), img_id=index))
+    except Exception as error:  # what a damaged file raises depends on the reader
+        raise UserError(
+            f'image {str(path)!r} does not pass the test pipeline: {error or type(error).__name__}'
+        ) from error
+
+
+def _sample(name: str, data: Dict[str, Any]) -> Sample:
+    return Sample(
+        name, np.ascontiguousarray(data['inputs'][:3].flip(0).permute(1, 2, 0).numpy()), data
+    )
+
+
+def _file_name(data: Dict[str, Any]) -> str:
+    return Path(data['data_samples'].metainfo.get('img_path', 'image')).name

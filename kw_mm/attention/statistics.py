@@ -1,0 +1,174 @@
+"""Attention of whole warehouses: mean, entropy, and whose cells it goes to."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+from ..warehouse import kw_layers
+
+
+class LayerAttention(NamedTuple):
+    """Attention of one layer.
+
+    Args:
+        name: Of the layer in the model.
+        alpha: Shape (images, m, n + 1), or (images, m, n) without a zero cell.
+        beta: Start attention, shape (m, n + 1) or (m, n).
+    """
+
+    name: str
+    alpha: Tensor
+    beta: Tensor
+
+
+@dataclass(frozen=True)
+class WarehouseAttention:
+    """Attention of all layers that draw on one warehouse.
+
+    *Share* means a cell's |alpha| relative to the sum over all cells of a mixture, the zero cell
+    included.
+
+    Args:
+        name: Of the warehouse.
+        num_cells: n.
+        temperature: tau when it was recorded.
+        layers: In the order of their start cells.
+    """
+
+    name: str
+    num_cells: int
+    temperature: float
+    layers: List[LayerAttention]
+
+    @property
+    def weights(self) -> Tensor:
+        """alpha with the zero cell's column where there is one, shape (images, m_t, n + 1)."""
+        return torch.cat([layer.alpha for layer in self.layers], dim=1)
+
+    @property
+    def alpha(self) -> Tensor:
+        """alpha of the cells, shape (images, m_t, n)."""
+        return self.weights[..., : self.num_cells]
+
+    @property
+    def zero(self) -> Optional[Tensor]:
+        """alpha of the zero cell, shape (images, m_t); None where there is no zero cell."""
+        weights = self.weights
+        return weights[..., -1] if weights.shape[-1] > self.num_cells else None
+
+    @property
+    def starts(self) -> Tensor:
+        """Whether a cell is a start cell of a mixture, shape (m_t, n)."""
+        return torch.cat([layer.beta for layer in self.layers])[:, : self.num_cells] > 0
+
+    @property
+    def shares(self) -> Tensor:
+        """Share of every cell, mean over the images, shape (m_t, n + 1)."""
+        return shares(self.weights).mean(dim=0)
+
+    @property
+    def entropy(self) -> float:
+        """Mean entropy of the shares relative to that of equal ones: 0 for a single cell, 1 for all cells alike."""
+        return float(entropy(self.weights).mean())
+
+    @property
+    def summary(self) -> Dict[str, float]:
+        """What the attention is like in a few numbers between 0 and 1.
+
+        Returns:
+            dict: ``entropy``; the shares of ``start cells`` (of the mixture itself) and of the
+                ``zero cell``; and
+            ``negative``, the share of cells with a negative weight.
+        """
+        weights, share = self.weights, self.shares
+        start = (share[:, : self.num_cells] * self.starts).sum(dim=1).mean()
+        zero = share[:, self.num_cells :].sum(dim=1).mean()
+        negative = (shares(weights) * (weights < 0)).sum(dim=-1).mean()
+        return {
+            'entropy': self.entropy,
+            'start cells': float(start),
+            'zero cell': float(zero),
+            'negative': float(negative),
+        }
+
+    def differences(self, first: int, second: int) -> Dict[str, float]:
+        """How much the attention of each layer differs between two images: sum |a - b| / mean of sum |a| and sum |b|.
+
+        From 0, alike, to 2, opposite; of the cells alone.
+        """
+        found = {}
+        for layer in self.layers:
+            a, b = (layer.alpha[image, :, : self.num_cells] for image in (first, second))
+            found[layer.name] = float(
+                (a - b).abs().sum() / ((a.abs().sum() + b.abs().sum()) / 2).clamp(min=1e-12)
+            )
+        return found
+
+    @property
+    def owners(self) -> Optional[Tensor]:
+        """Which layer a cell was given to when the warehouse was made, shape (n, ).
+
+        None where layers start from the same cells or from none, and cells belong to nobody.
+        """
+        firsts = [_first_start(layer.beta[:, : self.num_cells]) for layer in self.layers]
+        if None in firsts or len(set(firsts)) < len(firsts):
+            return None
+        return torch.bucketize(torch.arange(self.num_cells), torch.tensor(firsts[1:]), right=True)
+
+
+def shares(weights: Tensor) -> Tensor:
+    """|alpha_ij| / sum_p |alpha_ip| over the last dimension; equal shares where all weights are 0."""
+    size = weights.abs()
+    total = size.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, size / total, torch.full_like(size, 1 / size.shape[-1]))
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """Entropy of the shares over the last dimension, relative to that of equal shares, in [0, 1]."""
+    share = shares(weights)
+    largest = torch.tensor(float(max(share.shape[-1], 2))).log()
+    return torch.special.entr(share).sum(dim=-1) / largest
+
+
+def gather_attention(model: nn.Module, recorded: Mapping[str, Tensor]) -> List[WarehouseAttention]:
+    """Sort what an :class:`AttentionRecorder` of ``kw_layers(model)`` took by warehouse.
+
+    Warehouses of the same name in several modules have their module's name in front. Those whose
+    layers did not run are left out.
+
+    Args:
+        model: The model it was recorded of.
+        recorded: Attention by layer name, shape (images, m, n + 1) or (images, m, n).
+    """
+    owners = {
+        prefix: module for prefix, module in model.named_modules() if hasattr(module, 'warehouses')
+    }
+    count = Counter(name for owner in owners.values() for name in owner.warehouses)
+    found = []
+    for prefix, owner in owners.items():
+        layers = {
+            '.'.join(filter(None, (prefix, key))): layer for key, layer in kw_layers(owner).items()
+        }
+        for name, warehouse in owner.warehouses.items():
+            own = [
+                LayerAttention(key, recorded[key], layer.attention.beta.detach().cpu())
+                for key, layer in layers.items()
+                if layer.warehouse is warehouse and key in recorded
+            ]
+            own.sort(key=lambda layer: _first_start(layer.beta[:, : warehouse.num_cells]) or 0)
+            if own:
+                label = name if count[name] == 1 else f'{prefix}.{name}'
+                found.append(
+                    WarehouseAttention(
+                        label, warehouse.num_cells, float(owner.warehouses.temperature), own
+                    )
+                )
+    return found
+
+
+def _first_start(beta: Tensor) -> Optional[int]:
+    starts = beta.any(dim=0).nonzero()
+    return int(starts[0]) if len(starts) else None

@@ -1,0 +1,49 @@
+"""Drawing attention from command-line arguments."""
+
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import List
+
+from mmengine.device import get_device
+from torch import nn
+
+from ..analysis.report import build_model
+from ..checkpoints.convert import for_openmmlab
+from ..checkpoints.reading import read_checkpoint
+from ..checkpoints.whole_model import load_whole
+from ..errors import UserError
+from ..run_config import load_config
+from ..training.path_checks import check_checkpoint
+from .of_images import attention_of, check_warehouses, find_checkpoints
+from .report_page import Checkpoint, write_attention_report
+from .samples import Sample, file_samples, validation_samples
+
+
+def visualize_attention(args: Namespace) -> Path:
+    """Draw as ``tools/visualize_attention.py`` was told.
+
+    Returns:
+        Path: The page with all pictures.
+    """
+    if args.number < 1:
+        raise UserError(f'--number {args.number} is no number of images; use for example 8')
+    if os.path.exists(args.out) and not os.path.isdir(args.out):
+        raise UserError(f'--out {args.out} is a file; name a folder')
+    cfg = load_config(args.config, args.cfg_options)
+    checkpoints = [*args.checkpoints, *find_checkpoints(args.checkpoint)]
+    for path in checkpoints:
+        check_checkpoint(path)
+    model = build_model(cfg)
+    check_warehouses(model, args.config)
+    samples = (
+        file_samples(cfg, args.images) if args.images else validation_samples(cfg, args.number)
+    )
+    found = [_look(model, path, samples) for path in checkpoints]
+    title = f'Attention of {os.path.splitext(os.path.basename(args.config))[0]}'
+    return write_attention_report(args.out, title, found, samples)
+
+
+def _look(model: nn.Module, path: str, samples: List[Sample]) -> Checkpoint:
+    load_whole(model, for_openmmlab(read_checkpoint(path, get_device())), path)
+    return Checkpoint(Path(path).stem, attention_of(model, samples))

@@ -1,0 +1,148 @@
+"""What the compared dynamic convolutions have in common: geometry, K kernels and their mixing, the temperature."""
+
+from typing import Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from ..ops.conv import Size, conv2d_per_image
+
+
+class SoftmaxTemperature:
+    """Mixin for a layer whose attention logits are divided by a temperature T > 0.
+
+    Attributes:
+        temperature (Tensor): T, a scalar buffer, so that it is saved and moves with the model.
+    """
+
+    def _add_temperature(self) -> None:
+        self.register_buffer('temperature', torch.ones(()))
+
+    def set_temperature(self, value: float) -> None:
+        """Set T in place.
+
+        Raises:
+            ValueError: A value that is not positive.
+        """
+        if not value > 0:
+            raise ValueError(
+                f'temperature={value} of {type(self).__name__} is not positive; the published runs go '
+                'from 30 to 1 (AttentionTemperatureHook with begin=30, end=1)'
+            )
+        self.temperature.fill_(value)
+
+
+class DynamicConv2d(nn.Module):
+    """Geometry of a convolution whose kernels depend on the image; otherwise :class:`torch.nn.Conv2d`.
+
+    It can take the place of ``Conv2d`` in mmcv's ``ConvModule`` and in any ``conv_cfg``.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: As in
+            :class:`torch.nn.Conv2d`.
+
+    Attributes:
+        weight (Parameter): Shape (K, C_out, C_in / groups, kh, kw).
+        bias (Parameter, optional): Shared by all kernels, shape (C_out, ).
+
+    Raises:
+        ValueError: Channels that the groups do not divide.
+    """
+
+    transposed = False
+    output_padding = (0, 0)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Union[Size, str] = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        kernels: Tuple[int, ...] = (),
+    ):
+        super().__init__()
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f'groups={groups} must divide the {in_channels} input and {out_channels} output channels; '
+                '1 always does'
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.dilation = (
+            _pair(kernel_size),
+            _pair(stride),
+            _pair(dilation),
+        )
+        self.padding = padding if isinstance(padding, str) else _pair(padding)
+        self.weight = nn.Parameter(
+            torch.empty(*kernels, out_channels, in_channels // groups, *self.kernel_size)
+        )
+        for kernel in self.weight.detach().view(-1, *self.weight.shape[-4:]):
+            nn.init.kaiming_normal_(kernel, mode='fan_out', nonlinearity='relu')
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def init_weights(self) -> None:
+        """Nothing to do: these layers are initialised when they are built, and OpenMMLab must leave them so."""
+
+    def convolve(self, x: Tensor, kernels: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+        """Convolve image b with kernel b, shape (B, C_out, C_in / groups, kh, kw)."""
+        return conv2d_per_image(
+            x, kernels, bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+    def extra_repr(self) -> str:
+        text = f'{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}'
+        text += f', groups={self.groups}' if self.groups > 1 else ''
+        return f'{text}, kernels={len(self.weight)}' if self.weight.dim() == 5 else text
+
+
+class MixedConv2d(DynamicConv2d):
+    """Base of convolutions that mix K static kernels: W = sum_k alpha_k W_k.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: As in
+            :class:`torch.nn.Conv2d`.
+        num_kernels: K.
+
+    Raises:
+        ValueError: K is not a positive integer.
+    """
+
+    def __init__(self, *args, num_kernels: int, **kwargs):
+        check_num_kernels(num_kernels)
+        super().__init__(*args, **kwargs, kernels=(num_kernels,))
+
+    def _apply(self, fn, *args, **kwargs):
+        def without_memory_format(tensor: Tensor) -> Tensor:
+            """`.to(memory_format=torch.channels_last)` refuses 5-D tensors, and K kernels mixed have no use for it."""
+            return fn(tensor.flatten(1)).view(tensor.shape) if tensor.dim() == 5 else fn(tensor)
+
+        return super()._apply(without_memory_format, *args, **kwargs)
+
+    @property
+    def num_kernels(self) -> int:
+        """K."""
+        return len(self.weight)
+
+    @property
+    def assembly_macs(self) -> int:
+        """Multiply-adds of mixing one image's kernel: K times its size."""
+        return self.weight.numel()
+
+    def mix(self, attention: Tensor) -> Tensor:
+        """One kernel per image, shape (B, C_out, C_in / groups, kh, kw), from alpha, shape (B, K)."""
+        mixed = attention.to(self.weight.dtype) @ self.weight.flatten(1)
+        return mixed.view(-1, *self.weight.shape[1:])
+
+
+def check_num_kernels(num_kernels: int) -> None:
+    """Raises ValueError if it is not a positive integer."""
+    if isinstance(num_kernels, bool) or not isinstance(num_kernels, int) or num_kernels < 1:
+        raise ValueError(
+            f'num_kernels={num_kernels!r} is not a positive integer; published are 1, 4 and 8'
+        )

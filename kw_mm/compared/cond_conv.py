@@ -1,0 +1,137 @@
+"""CondConv: sigmoid routing over K kernels ("experts").
+
+CondConv: Conditionally Parameterized Convolutions for Efficient Inference (NeurIPS 2019),
+https://arxiv.org/abs/1904.04971. The layers of a residual block share one routing, computed from
+the block's input (:func:`share_routing`); the classifier is :class:`CondLinear`. Both follow from
+the size reported for ResNet-18; a routing of every layer's own would add 10 k parameters to it.
+"""
+
+from typing import Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops.pool import average
+from ..ops.precision import full_precision
+from .base import MixedConv2d, check_num_kernels
+
+
+class CondConvAttention(nn.Module):
+    """Routing weights alpha = sigmoid(FC(pooled)), each expert by itself.
+
+    Args:
+        in_channels: Channels of the layer's input.
+        num_kernels: K.
+    """
+
+    def __init__(self, in_channels: int, num_kernels: int):
+        super().__init__()
+        self.fc = nn.Linear(in_channels, num_kernels)
+        nn.init.xavier_uniform_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, C_in) -> alpha, shape (B, K)."""
+        return torch.sigmoid(self.fc(pooled))
+
+
+class CondConv2d(MixedConv2d):
+    """CondConv, a convolution with W = sum_k alpha_k W_k, 0 < alpha_k < 1. It has no temperature.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: As in
+            :class:`torch.nn.Conv2d`.
+        num_kernels: K; published 8.
+    """
+
+    def __init__(self, *args, num_kernels: int = 8, **kwargs):
+        super().__init__(*args, num_kernels=num_kernels, **kwargs)
+        self.attention: Optional[CondConvAttention] = CondConvAttention(
+            self.in_channels, num_kernels
+        )
+        self._leader = ()  # a tuple, so that nn.Module does not adopt the layer it may hold
+        self._hands_on = self._is_last = False
+        self._routing: Optional[Tensor] = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
+        return self.convolve(x, self.mix(self.route(x)), self.bias)
+
+    def route(self, x: Tensor) -> Tensor:
+        """alpha, shape (B, K): this layer's own, or what the first layer of its block has just computed.
+
+        Raises:
+            RuntimeError: The first layer of the block has not run before this one.
+        """
+        if not self._leader:
+            pooled = average(x)
+            with full_precision(pooled):
+                routing = self.attention(pooled)
+            self._routing = routing if self._hands_on else None
+            return routing
+        routing = self._leader[0]._routing
+        if routing is None:
+            raise RuntimeError(
+                'this CondConv2d shares the routing of the first layer of its block, which has to run '
+                'before it'
+            )
+        if self._is_last:
+            self._leader[0]._routing = None  # or it would keep the whole graph alive
+        return routing
+
+
+def share_routing(layers: Sequence[CondConv2d]) -> None:
+    """Let layers that always run one after the other, as those of a block do, use the first one's routing.
+
+    Raises:
+        ValueError: Layers with different numbers of kernels.
+    """
+    if len({layer.num_kernels for layer in layers}) > 1:
+        raise ValueError(
+            f'layers with {sorted({layer.num_kernels for layer in layers})} kernels cannot share a routing; '
+            'give all of them the same num_kernels'
+        )
+    first, *others = layers
+    first._hands_on = bool(others)
+    for layer in others:
+        layer.attention, layer._leader, layer._is_last = None, (first,), layer is others[-1]
+
+
+class CondLinear(nn.Module):
+    """CondConv's classifier: a linear layer with W = sum_k alpha_k W_k.
+
+    Args:
+        in_features, out_features, bias: As in :class:`torch.nn.Linear`; the bias is shared by all
+            kernels.
+        num_kernels: K; published 8.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, num_kernels: int = 8
+    ):
+        super().__init__()
+        check_num_kernels(num_kernels)
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = nn.Parameter(
+            torch.empty(num_kernels, out_features, in_features).normal_(0, 0.01)
+        )
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        self.attention = CondConvAttention(in_features, num_kernels)
+
+    def init_weights(self) -> None:
+        """Nothing to do: it is initialised when it is built."""
+
+    @property
+    def assembly_macs(self) -> int:
+        """Multiply-adds of the K - 1 matrices more than a plain layer has, and of mixing K outputs."""
+        kernels, size = len(self.weight), self.weight[0].numel()
+        return (kernels - 1) * size + kernels * self.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in) -> (B, C_out). Mixing K outputs costs no more than mixing K matrices."""
+        outputs = F.linear(x, self.weight.flatten(0, 1)).view(
+            -1, *self.weight.shape[:2]
+        )  # (B, K, C_out)
+        mixed = torch.bmm(self.attention(x)[:, None].to(outputs.dtype), outputs)[:, 0]
+        return mixed if self.bias is None else mixed + self.bias.to(mixed.dtype)

@@ -1,0 +1,218 @@
+"""ODConv: attention along all four dimensions of K kernels.
+
+Omni-Dimensional Dynamic Convolution (ICLR 2022), https://arxiv.org/abs/2209.07947, code at
+https://github.com/OSVAI/ODConv, whose models are met key by key and feature by feature.
+W = sum_k alpha_wk (alpha_f x alpha_c x alpha_s) W_k: filter, channel and spatial attention are the
+same for all kernels.
+"""
+
+import math
+from typing import NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..ops.branch import Norm, build_norm, check_batch, hidden_units, init_linear
+from ..ops.pool import pool_and_pass
+from ..ops.precision import full_precision
+from ..ops.tracing import is_exported
+from .base import MixedConv2d, SoftmaxTemperature
+
+
+class Attentions(NamedTuple):
+    """Factors of one kernel per image; None where there is nothing to weigh.
+
+    Args:
+        channel: alpha_c, shape (B, C_in).
+        filter: alpha_f, shape (B, C_out); None for depthwise layers, where it would repeat alpha_c.
+        spatial: alpha_s, shape (B, kh kw); None for 1x1 kernels.
+        kernel: alpha_w, shape (B, K); None for K = 1.
+    """
+
+    channel: Tensor
+    filter: Optional[Tensor]
+    spatial: Optional[Tensor]
+    kernel: Optional[Tensor]
+
+
+class ODConvAttention(nn.Module):
+    """GAP, FC, norm and ReLU, then one head for each dimension: sigmoid(z / T), softmax(z / T) over kernels.
+
+    Args:
+        in_channels, out_channels, groups: Of the layer.
+        positions: kh kw.
+        num_kernels: K.
+        reduction: Hidden units per input channel, at least 16 in all.
+        norm: Normalisation of the hidden units: 'BN1d' as published (then ``fc`` has no bias),
+            'LN', 'SyncBN', 'none'.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        groups: int,
+        positions: int,
+        num_kernels: int,
+        *,
+        reduction: float = 1 / 16,
+        norm: Norm = 'BN1d',
+    ):
+        super().__init__()
+        hidden = hidden_units(in_channels, reduction)
+        norm = build_norm(norm, hidden)
+        self.fc = nn.Linear(in_channels, hidden, bias=not isinstance(norm, _BatchNorm))
+        self.norm = norm
+        self.relu = nn.ReLU(inplace=True)
+        depthwise = in_channels == groups == out_channels
+        self.channel_fc = nn.Linear(hidden, in_channels)
+        self.filter_fc = None if depthwise else nn.Linear(hidden, out_channels)
+        self.spatial_fc = nn.Linear(hidden, positions) if positions > 1 else None
+        self.kernel_fc = nn.Linear(hidden, num_kernels) if num_kernels > 1 else None
+        for module in self.children():
+            if isinstance(module, nn.Linear):
+                init_linear(module)
+
+    def forward(self, pooled: Tensor, temperature: Tensor) -> Attentions:
+        """Weigh the kernels.
+
+        Args:
+            pooled (Tensor): Global average of the layer's input, shape (B, C_in).
+            temperature (Tensor): T, a scalar.
+
+        Raises:
+            ValueError: One image per GPU in training with a batch norm.
+        """
+        hidden = self.fc(pooled)
+        check_batch(self.norm, hidden, 'ODConv')
+        hidden = self.relu(self.norm(hidden))
+
+        def gate(fc: Optional[nn.Linear]) -> Optional[Tensor]:
+            return None if fc is None else torch.sigmoid(fc(hidden) / temperature)
+
+        kernel = (
+            None
+            if self.kernel_fc is None
+            else torch.softmax(self.kernel_fc(hidden) / temperature, dim=1)
+        )
+        return Attentions(
+            gate(self.channel_fc), gate(self.filter_fc), gate(self.spatial_fc), kernel
+        )
+
+
+class ODConv2d(SoftmaxTemperature, MixedConv2d):
+    """ODConv.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: As in
+            :class:`torch.nn.Conv2d`.
+        num_kernels: K; published 1 and 4 (2 for ResNet-101).
+        reduction: Hidden units of the attention branch per input channel; published 1/16.
+        attention_norm: 'BN1d' (published), 'LN', 'SyncBN' or 'none'.
+
+    Example:
+        >>> layer = ODConv2d(16, 32, 3, padding=1).eval()
+        >>> layer.set_temperature(30)
+        >>> layer(torch.rand(2, 16, 8, 8)).shape
+        torch.Size([2, 32, 8, 8])
+    """
+
+    def __init__(
+        self,
+        *args,
+        num_kernels: int = 4,
+        reduction: float = 1 / 16,
+        attention_norm: Norm = 'BN1d',
+        **kwargs,
+    ):
+        super().__init__(*args, num_kernels=num_kernels, **kwargs)
+        positions = self.kernel_size[0] * self.kernel_size[1]
+        self.attention = ODConvAttention(
+            self.in_channels,
+            self.out_channels,
+            self.groups,
+            positions,
+            num_kernels,
+            reduction=reduction,
+            norm=attention_norm,
+        )
+        self._add_temperature()
+
+    @property
+    def assembly_macs(self) -> int:
+        """Mixing, K times a kernel's size (K > 1), and scaling by channel and position at once and by filter, its size each.
+
+        What :meth:`forward` scales features by instead of kernels is counted as if on kernels.
+        """
+        size, branch = self.weight[0].numel(), self.attention
+        mixing = 0 if branch.kernel_fc is None else self.weight.numel()
+        return mixing + (size if branch.filter_fc is None else 2 * size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H_out, W_out).
+
+        Channel and filter attention multiply whichever is smaller, features or kernels; it comes to
+        the same.
+        """
+        pooled, x = pool_and_pass(x)
+        with full_precision(pooled):
+            attention = self.attention(pooled, self.temperature)
+        attention = Attentions(
+            *(factors if factors is None else factors.to(x.dtype) for factors in attention)
+        )
+        if (
+            attention.spatial is None and attention.kernel is None
+        ):  # the same kernel for all images, but for scales
+            out = F.conv2d(
+                x * per_channel(attention.channel),
+                self.weight[0],
+                None,
+                self.stride,
+                self.padding,
+                self.dilation,
+                self.groups,
+            )
+            return self._scaled(out, attention.filter)
+        scale_inputs = self.scales_kernels(self.weight[0].numel(), x[0].numel())
+        kernels = self._kernels(attention, scale_inputs)
+        if not scale_inputs:
+            x = x * per_channel(attention.channel)
+        if attention.filter is None:
+            return self.convolve(x, kernels, self.bias)
+        positions = x.shape[2] * x.shape[3] // (self.stride[0] * self.stride[1])
+        if self.scales_kernels(self.weight[0, 0].numel(), positions):
+            return self.convolve(x, kernels * attention.filter[..., None, None, None], self.bias)
+        return self._scaled(self.convolve(x, kernels), attention.filter)
+
+    @staticmethod
+    def scales_kernels(kernel: int, features: int) -> bool:
+        """Whether an attention multiplies kernels rather than features, given how many values each has.
+
+        In exported files, which must not depend on the size of the image, always.
+        """
+        return is_exported() or kernel < features
+
+    def _kernels(self, attention: Attentions, scale_inputs: bool) -> Tensor:
+        """One kernel per image, without the filter attention and, unless ``scale_inputs``, the channel attention."""
+        kernels = self.weight if attention.kernel is None else self.mix(attention.kernel)
+        per_group, factors = self.in_channels // self.groups, []
+        if scale_inputs:
+            factors.append(attention.channel.view(-1, self.groups, 1, per_group, 1, 1))
+        if attention.spatial is not None:
+            factors.append(attention.spatial.view(-1, 1, 1, 1, *self.kernel_size))
+        if not factors:
+            return kernels
+        return (
+            kernels.unflatten(1, (self.groups, -1)) * math.prod(factors[1:], start=factors[0])
+        ).flatten(1, 2)
+
+    def _scaled(self, out: Tensor, filter_attention: Optional[Tensor]) -> Tensor:
+        out = out if filter_attention is None else out * per_channel(filter_attention)
+        return out if self.bias is None else out + per_channel(self.bias[None].to(out.dtype))
+
+
+def per_channel(values: Tensor) -> Tensor:
+    """(B, C) -> (B, C, 1, 1)."""
+    return values[..., None, None]

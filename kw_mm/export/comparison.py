@@ -1,0 +1,60 @@
+"""Comparing a written file with PyTorch."""
+
+import math
+from typing import Callable, List, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+BATCHES = (1, 2, 3)
+
+
+class Row(NamedTuple):
+    """One comparison.
+
+    Args:
+        batch: Images.
+        size: (height, width).
+        deviation: Largest difference of any output, relative to the largest value of that output.
+    """
+
+    batch: int
+    size: Tuple[int, int]
+    deviation: float
+
+
+@torch.no_grad()
+def compare(
+    part: nn.Module,
+    run: Callable[[Tensor], List[Tensor]],
+    sizes: Sequence[Tuple[int, int]],
+    batches: Sequence[int] = BATCHES,
+) -> List[Row]:
+    """Compare a file's outputs with those of the network it was made from, on random images.
+
+    Args:
+        part: Images -> tuple of tensors.
+        run: The same, from a file.
+        sizes: (height, width) of the images.
+        batches: Numbers of images.
+    """
+    generator = torch.Generator().manual_seed(0)
+    dtype, rows = next(part.parameters()).dtype, []
+    for size in sizes:
+        for batch in batches:
+            images = torch.randn(batch, 3, *size, generator=generator, dtype=dtype)
+            rows.append(Row(batch, tuple(size), deviation(part(images), run(images))))
+    return rows
+
+
+def deviation(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """Largest difference of any tensor, relative to the largest value of that tensor; infinite for other shapes and NaN."""
+    if [one.shape for one in expected] != [other.shape for other in found]:
+        return float('inf')
+    deviations = [
+        float((one - other).abs().max() / one.abs().max().clamp(min=1e-30))
+        for one, other in zip(expected, found)
+    ]
+    return (
+        float('inf') if any(map(math.isnan, deviations)) else max(deviations)
+    )  # of nan, max() depends on the order

@@ -1,0 +1,165 @@
+"""The file formats: writing and running them."""
+
+import json
+import logging
+import re
+import warnings
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+FORMATS = {'onnx': 'onnx', 'torchscript': 'pt', 'exported-program': 'pt2'}  # usual endings
+OPSETS = range(18, 24)
+AXES = {0: 'batch', 2: 'height', 3: 'width'}
+ABOUT = 'kw_mm.json'
+
+Run = Callable[[Tensor], List[Tensor]]
+
+
+def check_format(to: str, opset: int) -> None:
+    """Check that this installation can write a format.
+
+    Raises:
+        UserError: Says what is missing and how to get it.
+    """
+    if to == 'torchscript':
+        return
+    if not hasattr(torch.compiler, 'is_exporting'):
+        raise UserError(
+            f'--to {to} needs torch 2.7 or newer, this is {torch.__version__}; --to torchscript works with it'
+        )
+    missing = (
+        [name for name in ('onnx', 'onnxscript') if not find_spec(name)] if to == 'onnx' else []
+    )
+    if missing:
+        raise UserError(
+            f'--to onnx needs {" and ".join(missing)}: pip install onnx onnxscript onnxruntime'
+        )
+    if to == 'onnx' and opset not in OPSETS:
+        raise UserError(f'opset={opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]}')
+
+
+def write(
+    part: nn.Module,
+    images: Tensor,
+    path: str,
+    to: str,
+    *,
+    names: Sequence[str],
+    about: Dict[str, Any],
+    opset: int = 20,
+) -> None:
+    """Write a network into a file that takes any batch and size.
+
+    Args:
+        part: Images -> tuple of tensors, in eval mode.
+        images (Tensor): An example, of two images or more, with maps of two pixels or more
+            throughout.
+        path: The file to write.
+        to: 'onnx', 'torchscript' or 'exported-program'.
+        names: Of the outputs.
+        about: What goes with it as JSON, in ONNX's metadata or an extra file ``kw_mm.json``.
+        opset: Of ONNX.
+
+    Raises:
+        UserError: A format that this installation cannot write, or a network that fixes batch or
+            size.
+    """
+    check_format(to, opset)
+    extra = {ABOUT: json.dumps(about)}
+    with torch.no_grad(), _quiet():
+        if to == 'torchscript':
+            torch.jit.trace(part, images, check_trace=False).save(path, _extra_files=extra)
+            return
+        program = _program(part, images)
+        if to == 'exported-program':
+            torch.export.save(program, path, extra_files=extra)
+        else:
+            _write_onnx(program, images, path, names, extra[ABOUT], opset)
+
+
+def _program(part: nn.Module, images: Tensor):
+    free = {axis: torch.export.Dim.DYNAMIC for axis in AXES}
+    try:
+        return torch.export.export(part, (images,), dynamic_shapes=(free,), strict=False)
+    except Exception as error:  # torch raises a dozen kinds here, each a page long
+        raise UserError(
+            'torch.export cannot write this network for any batch and size '
+            f'({str(error).strip().splitlines()[0][:200]}); --to torchscript may'
+        ) from error
+
+
+def _write_onnx(
+    program, images: Tensor, path: str, names: Sequence[str], about: str, opset: int
+) -> None:
+    import onnx
+
+    written = torch.onnx.export(
+        program,
+        (images,),
+        dynamo=True,
+        verbose=False,
+        opset_version=opset,
+        input_names=['images'],
+        output_names=list(names),
+    ).model_proto
+    _name_axes(written.graph)
+    onnx.helper.set_model_props(written, {ABOUT: about})
+    onnx.checker.check_model(written)
+    onnx.save(written, path)
+
+
+def _name_axes(graph) -> None:
+    """Call the input's free axes batch, height and width wherever torch's own symbols stand."""
+    own = {
+        graph.input[0].type.tensor_type.shape.dim[axis].dim_param: name
+        for axis, name in AXES.items()
+    }
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(
+                    r'\w+', lambda symbol: own.get(symbol[0], symbol[0]), dim.dim_param
+                )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the remarks of tracers and exporters on what is constant by design; :mod:`check` compares instead."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(level)
+
+
+def runner(path: str, to: str) -> Run:
+    """Load a file for running on the CPU: images (B, 3, H, W) -> list of tensors."""
+    if to == 'torchscript':
+        return _listing(torch.jit.load(path, map_location='cpu'))
+    if to == 'exported-program':
+        return _listing(torch.export.load(path).module())
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    return lambda images: [
+        torch.from_numpy(out) for out in session.run(None, {'images': images.numpy()})
+    ]
+
+
+def _listing(module: Callable[[Tensor], Tuple[Tensor, ...]]) -> Run:
+    def run(images: Tensor) -> List[Tensor]:
+        with torch.jit.optimized_execution(
+            False
+        ):  # a few images of many shapes: optimising costs minutes
+            return list(module(images))
+
+    return run

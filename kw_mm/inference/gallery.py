@@ -1,0 +1,60 @@
+"""One picture of what a trained detector sees."""
+
+from pathlib import Path
+from typing import List
+
+import cv2
+import numpy as np
+
+
+def write_gallery(
+    folder: str, file: str, *, columns: int = 4, most: int = 12, height: int = 256
+) -> Path:
+    """Lay out the pictures that ``tools/test.py --show-dir`` drew (ground truth left, prediction right) on one sheet.
+
+    Args:
+        folder: Where the pictures are; they are taken in the order of their names.
+        file: Image file to write.
+        columns: Pictures in a row.
+        most: How many at most.
+        height: Of each picture, in pixels.
+
+    Returns:
+        Path: The file written.
+
+    Raises:
+        FileNotFoundError: No picture in the folder that can be read.
+    """
+    paths = sorted(
+        path for path in Path(folder).rglob('*') if path.suffix.lower() in ('.jpg', '.jpeg', '.png')
+    )
+    images = [
+        image for image in (cv2.imread(str(path)) for path in paths[:most]) if image is not None
+    ]
+    if not images:
+        raise FileNotFoundError(f'no pictures in {folder}')
+    tiles = [_resize(image, height) for image in images]
+    width = max(tile.shape[1] for tile in tiles)
+    tiles = [_frame(tile, width) for tile in tiles]
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    rows: List[np.ndarray] = [
+        np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)
+    ]
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(file), np.vstack(rows))
+    return Path(file)
+
+
+def _resize(image: np.ndarray, height: int) -> np.ndarray:
+    return cv2.resize(
+        image,
+        (round(image.shape[1] * height / image.shape[0]), height),
+        interpolation=cv2.INTER_AREA,
+    )
+
+
+def _frame(image: np.ndarray, width: int, border: int = 4) -> np.ndarray:
+    right = width - image.shape[1] + border
+    return cv2.copyMakeBorder(
+        image, border, border, border, right, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )

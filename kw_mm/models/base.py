@@ -1,0 +1,175 @@
+"""What our backbones add to the OpenMMLab backbones they inherit from."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from logging import WARNING
+from typing import Any, Dict, Iterable, Iterator
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..checkpoints import LayoutNames, LoadsAnyLayout
+from ..ops.tracing import is_traced
+from ..warehouse import (
+    HasTemperature,
+    KWLayer,
+    apply_kernel_warehouse,
+    freeze_warehouses,
+    kw_layers,
+)
+from ..warehouse.freezing import check_freeze_mode
+from ..warehouse.kernel_attention import init_linear
+from ..warehouse.sharing import Plan
+
+OPTIONS = (
+    'attention_function',
+    'zero_cell',
+    'start',
+    'partition',
+    'sharing_range',
+    'assemble_checkpoint',
+)
+OTHER_MODULES = (
+    'fc.',
+    'classifier.',
+    'head.',
+    'neck.',
+    'rpn_head.',
+    'roi_head.',
+    'bbox_head.',
+    'mask_head.',
+)
+
+
+class StaticBackbone(LoadsAnyLayout):
+    """Mixin: an OpenMMLab backbone that loads any plain layout and recomputes stages without reentrance."""
+
+    def layout_names(self) -> LayoutNames:
+        """Keys of this backbone in other layouts."""
+        return LayoutNames(foreign=OTHER_MODULES)
+
+    def train(self, mode: bool = True):
+        """As the parent's, which however returns nothing, so that ``.eval()`` could not be chained."""
+        super().train(mode)
+        return self
+
+    def forward(self, x: Tensor):
+        """(B, 3, H, W) -> one feature map per output stage, contiguous where the input is.
+
+        Layers with a kernel per image turn a single image channels-last; mmcv's RoIAlign reads such
+        features as if they were contiguous, without a word.
+        """
+        outputs = super().forward(x)
+        return tuple(map(_contiguous, outputs)) if x.is_contiguous() else outputs
+
+
+def _contiguous(x: Tensor) -> Tensor:
+    """Of one image, the copy of a transposed matrix: which torch takes in blocks: 13, not 21 ms for ResNet-50 at 640 px."""
+    if x.is_contiguous() or is_traced() or x.dim() != 4 or len(x) > 1:
+        return x.contiguous()
+    return (
+        x.permute(0, 2, 3, 1).flatten(0, 2).t().contiguous().unflatten(1, x.shape[2:]).unsqueeze(0)
+    )
+
+
+class KWBackbone(StaticBackbone, HasTemperature):
+    """Mixin: warehouses, their temperature, freezing and loading from any layout.
+
+    It comes before the OpenMMLab class in the bases, so that freezing and loading pass through it.
+    """
+
+    plain_start = (
+        False  # whether a plain network's weights were placed and no forward has been seen since
+    )
+
+    def _put_warehouses(
+        self, plan: Plan, freeze_mode: str, temperature: float, options: Dict[str, Any]
+    ) -> None:
+        check_freeze_mode(freeze_mode)
+        if options.get('assemble_checkpoint') and getattr(self, 'with_cp', False):
+            raise ValueError(
+                'assemble_checkpoint=True and with_cp=True exclude each other: with_cp recomputes whole '
+                'blocks, their kernels included'
+            )
+        self.freeze_warehouses = freeze_mode
+        apply_kernel_warehouse(self, plan, **options)
+        self.warehouses.keep_format = False  # `forward` sees to it
+        self.set_temperature(temperature)
+        self._freeze_stages()
+
+    def _freeze_stages(self) -> None:
+        super()._freeze_stages()
+        if hasattr(self, 'warehouses'):  # the parent's constructor freezes before there are any
+            freeze_warehouses(self, self.freeze_warehouses)
+
+    def _init_from_scratch(self) -> None:
+        """As the parent's, whose rules for all linear layers are not for those of the attention branches."""
+        layers = (
+            [] if self._is_init else list(kw_layers(self).values())
+        )  # a second call leaves all as it is
+        with _attention_hidden(layers):
+            super()._init_from_scratch()
+        for layer in layers:
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+            for module in layer.attention.modules():
+                if isinstance(module, nn.Linear):
+                    init_linear(module)
+
+    def layout_names(self) -> LayoutNames:
+        """Keys of this backbone in other layouts."""
+        return replace(super().layout_names(), warehouses=dict(enumerate(self.warehouses)))
+
+    def forward(self, x: Tensor):
+        """(B, 3, H, W) -> one feature map per output stage."""
+        if self.plain_start:
+            self._remind_of_temperature()
+        return super().forward(x)
+
+    def _remind_of_temperature(self) -> None:
+        self.plain_start = False
+        if float(self.temperature) == 0:
+            print_log(
+                f'{type(self).__name__} has the weights of a plain network at temperature 0, where they mean little: '
+                'train with AttentionTemperatureHook (temperature 1 -> 0), or set temperature=1 for the plain '
+                'network itself',
+                logger='current',
+                level=WARNING,
+            )
+
+
+@contextmanager
+def _attention_hidden(layers: Iterable[KWLayer]) -> Iterator[None]:
+    branches = [(layer, layer._modules.pop('attention')) for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, branch in branches:
+            layer.attention = branch
+
+
+def take_options(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    """Take, out of a backbone's further arguments, those of :func:`apply_kernel_warehouse` beyond those it names."""
+    return {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
+
+
+class CheckpointedStage(nn.Sequential):
+    """A stage whose blocks are recomputed in the backward pass.
+
+    Non-reentrant: with warehouses shared between blocks, reentrant checkpointing marks parameters
+    ready twice under DistributedDataParallel.
+    """
+
+    @classmethod
+    def of(cls, stage: nn.Sequential) -> 'CheckpointedStage':
+        """Take over the blocks of a stage, and their own (reentrant) checkpointing with them."""
+        for block in stage:
+            block.with_cp = False
+        return cls(*stage)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self:
+            x = checkpoint(block, x, use_reentrant=False) if torch.is_grad_enabled() else block(x)
+        return x

@@ -1,0 +1,128 @@
+"""What backbones with the compared dynamic convolutions have in common."""
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..compared import CondConv2d, DCDConv2d, DYConv2d, ODConv2d, share_routing
+from .base import StaticBackbone
+
+Blocks = Mapping[str, Sequence[str]]
+CONVS = (CondConv2d, DCDConv2d, DYConv2d, ODConv2d)
+
+for conv in CONVS:  # so that any `conv_cfg` of OpenMMLab can name them, too
+    MODELS.register_module(module=conv)
+
+
+class DynamicBackbone(StaticBackbone):
+    """Mixin: convolutions of a given type in place of plain ones, their temperature, freezing, loading.
+
+    It comes before the OpenMMLab class in the bases, so that freezing and loading pass through it.
+    """
+
+    def _put_convs(
+        self,
+        conv: Dict[str, Any],
+        blocks: Blocks,
+        layers: Sequence[str],
+        temperature: Optional[float],
+    ) -> None:
+        """Replace convolutions.
+
+        Args:
+            conv: Type and options of the new ones.
+            blocks: ``{block: [names of its convolutions, in the order they run]}``.
+            layers: Names of those to replace.
+            temperature: What to begin with; None for the layers' own default.
+        """
+        known = [name for names in blocks.values() for name in names]
+        unknown = [name for name in layers if name not in known]
+        if unknown or not layers:
+            raise ValueError(
+                f'layers={list(layers)!r} names {unknown or "nothing"}, which is not among the convolutions '
+                f'that can be dynamic, such as {", ".join(known[:3])}'
+            )
+        new = {name: build_like(conv, self.get_submodule(name)) for name in layers}
+        for name, layer in new.items():
+            parent, _, child = name.rpartition('.')
+            setattr(self.get_submodule(parent), child, layer)
+        for names in blocks.values():
+            sharing = [new[name] for name in names if isinstance(new.get(name), CondConv2d)]
+            if sharing:
+                share_routing(sharing)
+        if temperature is not None:
+            self.set_temperature(temperature)
+        self._freeze_stages()  # the parent's constructor froze the layers that were replaced
+
+    @property
+    def temperature(self) -> Optional[Tensor]:
+        """T, a scalar tensor; None where the layers have none."""
+        layers = self._layers_with_temperature()
+        return layers[0].temperature if layers else None
+
+    def set_temperature(self, value: float) -> None:
+        """Set T of every dynamic layer.
+
+        Raises:
+            ValueError: A value that is not positive, or layers without a temperature.
+        """
+        layers = self._layers_with_temperature()
+        if not layers:
+            raise ValueError(
+                f'the dynamic convolutions of this {type(self).__name__} have no temperature; leave '
+                'AttentionTemperatureHook (and the temperature) out'
+            )
+        for layer in layers:
+            layer.set_temperature(value)
+
+    def _layers_with_temperature(self) -> List[nn.Module]:
+        return [
+            module
+            for module in self.modules()
+            if module is not self and hasattr(module, 'set_temperature')
+        ]
+
+
+def conv_type(conv: Dict[str, Any]) -> type:
+    """The class that a convolution's config names.
+
+    Raises:
+        TypeError, ValueError: Not a config, or an unknown type.
+    """
+    names = ', '.join(layer.__name__ for layer in CONVS)
+    if not isinstance(conv, Mapping) or 'type' not in conv:
+        raise TypeError(
+            f"conv={conv!r} is not a config such as dict(type='ODConv2d', num_kernels=4)"
+        )
+    layer = conv['type'] if isinstance(conv['type'], type) else MODELS.get(conv['type'])
+    if layer is None:
+        raise ValueError(
+            f'conv type {conv["type"]!r} is unknown; there are {names}, and what MODELS has registered'
+        )
+    return layer
+
+
+def build_like(conv: Dict[str, Any], plain: nn.Conv2d) -> nn.Module:
+    """A convolution of another type with the geometry of a plain one.
+
+    Raises:
+        ValueError: A padding mode other than zeros.
+    """
+    if plain.padding_mode != 'zeros':
+        raise ValueError(
+            f"padding_mode={plain.padding_mode!r} has no dynamic convolution; only 'zeros' has"
+        )
+    options = {key: value for key, value in conv.items() if key != 'type'}
+    layer = conv_type(conv)(
+        plain.in_channels,
+        plain.out_channels,
+        plain.kernel_size,
+        stride=plain.stride,
+        padding=plain.padding,
+        dilation=plain.dilation,
+        groups=plain.groups,
+        bias=plain.bias is not None,
+        **options,
+    )
+    return layer.to(plain.weight).train(plain.training)

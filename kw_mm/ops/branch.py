@@ -1,0 +1,67 @@
+"""What attention branches have in common: width, normalisation and first values."""
+
+from numbers import Real
+from typing import Callable, Union
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..errors import BatchSizeError
+
+Norm = Union[str, Callable[[int], nn.Module]]
+NORMS = {
+    'BN1d': nn.BatchNorm1d,
+    'SyncBN': nn.SyncBatchNorm,
+    'LN': nn.LayerNorm,
+    'none': nn.Identity,
+}
+MIN_HIDDEN = 16
+
+
+def hidden_units(in_channels: int, reduction: float, least: int = MIN_HIDDEN) -> int:
+    """Width of the branch: a share ``reduction`` of the input channels, at least ``least``.
+
+    Raises:
+        ValueError: A share that is not a finite positive number.
+    """
+    if (
+        isinstance(reduction, bool)
+        or not isinstance(reduction, Real)
+        or not 0 < reduction < float('inf')
+    ):
+        raise ValueError(
+            f'reduction={reduction!r} is not a positive number; the published models have 1/16'
+        )
+    return max(int(in_channels * reduction), least)
+
+
+def build_norm(norm: Norm, channels: int) -> nn.Module:
+    """Build the branch's normalisation from a name in ``NORMS`` or from any ``channels -> module``.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    if callable(norm):
+        return norm(channels)
+    if norm not in NORMS:
+        raise ValueError(f'attention_norm={norm!r} is unknown; choose one of {", ".join(NORMS)}')
+    return NORMS[norm](channels)
+
+
+def check_batch(norm: nn.Module, hidden: Tensor, method: str) -> None:
+    """Raises BatchSizeError for one vector in training with a batch norm, which has no statistics then."""
+    one_value_per_channel = isinstance(norm, _BatchNorm) and norm.training and len(hidden) == 1
+    if one_value_per_channel and not isinstance(norm, nn.SyncBatchNorm):
+        raise BatchSizeError(
+            f'{method} attention normalises over the batch (BatchNorm1d), which one image per GPU cannot '
+            "train: use 2 or more images per GPU, norm_eval=True, attention_norm='LN', or SyncBN over several "
+            "GPUs (attention_norm='SyncBN')"
+        )
+
+
+def init_linear(linear: nn.Linear) -> None:
+    """Kaiming normal, fan-out, zero bias: the published start of the attention's linear maps."""
+    if linear.weight.numel():
+        nn.init.kaiming_normal_(linear.weight, mode='fan_out', nonlinearity='relu')
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)

@@ -1,0 +1,45 @@
+"""Global average pooling of features that are used on."""
+
+from typing import Tuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .precision import averaging_dtype
+from .reference import on_reference_path
+from .tracing import is_traced
+
+
+def average(x: Tensor) -> Tensor:
+    """Global average, shape (B, C), of features (B, C, H, W); float32 under autocast."""
+    return x.mean(dim=(2, 3), dtype=averaging_dtype(x))
+
+
+class _PoolAndPass(torch.autograd.Function):
+    """Both gradients meet here, so that the pooled one is spread in place instead of in a tensor of its own."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.area = x.shape[2] * x.shape[3]
+        ctx.size, ctx.dtype = x.shape, x.dtype
+        return average(x), x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_pooled: Tensor, of_x: Tensor):
+        if of_pooled is None:
+            return of_x
+        share = (of_pooled / ctx.area)[..., None, None]
+        return share.to(ctx.dtype).expand(ctx.size) if of_x is None else of_x.add_(share)
+
+
+def pool_and_pass(x: Tensor) -> Tuple[Tensor, Tensor]:
+    """Global average, shape (B, C), of features (B, C, H, W), and the features.
+
+    The features returned are for one use, a convolution: their gradient is changed in place.
+    """
+    if torch.is_grad_enabled() and x.requires_grad and not (on_reference_path() or is_traced()):
+        return _PoolAndPass.apply(x)
+    return average(x), x

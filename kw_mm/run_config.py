@@ -1,0 +1,118 @@
+"""Reading a config and what the command line changes in it."""
+
+import difflib
+import inspect
+import os
+import warnings
+from typing import Any, Dict, Optional
+
+from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import ConfigParsingError
+from mmengine.runner import Runner
+
+from .config_files import config
+from .errors import UserError
+from .training.tool_errors import one_line
+
+UNREADABLE = (
+    SyntaxError,
+    FileNotFoundError,
+    ImportError,
+    LookupError,
+    TypeError,
+    ValueError,
+    NameError,
+    AttributeError,
+    AssertionError,
+    ConfigParsingError,
+)
+
+
+def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
+    """Read a config, a file or the name of one that comes with kw_mm, and apply ``--cfg-options``.
+
+    ``data_root=...`` reaches every path that begins with the config's own ``data_root``; options
+    that name such a path themselves win.
+
+    Raises:
+        UserError: No such file, one that mmengine cannot read, or an option that does not fit it.
+    """
+    if not os.path.isfile(path):
+        try:
+            path = config(path)
+        except UserError as error:
+            raise UserError(f'config {path!r} does not exist, and {error}') from error
+    try:
+        cfg = Config.fromfile(path)
+    except UNREADABLE as error:
+        raise UserError(f'config {path!r} cannot be read: {one_line(error)}') from error
+    options = dict(options or {})
+    _warn_of_misspelt(options, cfg)
+    if 'data_root' in options:
+        redirect_data_root(cfg, options['data_root'])
+    try:
+        cfg.merge_from_dict(options)
+    except (LookupError, TypeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f'--cfg-options {", ".join(options)} do not fit {path!r}: {one_line(error)}'
+        ) from error
+    return cfg
+
+
+def _warn_of_misspelt(options: Dict[str, Any], cfg: Config) -> None:
+    """mmengine takes any new setting, and looks at those alone that it knows."""
+    for name in {option.partition('.')[0] for option in options}:
+        close = [] if name in cfg else difflib.get_close_matches(name, cfg, n=1, cutoff=0.85)
+        if close and name not in inspect.signature(Runner).parameters:
+            warnings.warn(
+                f'--cfg-options {name}=...: the config has no {name!r}, which changes nothing; '
+                f'was {close[0]!r} meant?',
+                stacklevel=2,
+            )
+
+
+def redirect_data_root(cfg: Config, data_root: str) -> None:
+    """Rewrite, in place, every path of a config that begins with its ``data_root``.
+
+    Raises:
+        UserError: The config has no ``data_root``.
+    """
+    old = cfg.get('data_root')
+    if not old:
+        raise UserError(
+            f'data_root={data_root} was given, but {cfg.filename} defines no data_root; set the '
+            "datasets' own, e.g. train_dataloader.dataset.data_root"
+        )
+    new = data_root if data_root.endswith('/') or not old.endswith('/') else data_root + '/'
+    for key in list(cfg):
+        cfg[key] = _rewrite(cfg[key], old, new)
+
+
+def _rewrite(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return ConfigDict({key: _rewrite(entry, old, new) for key, entry in value.items()})
+    if isinstance(value, (list, tuple)):
+        return type(value)(_rewrite(entry, old, new) for entry in value)
+    if isinstance(value, str) and value.startswith(old):
+        return new + value[len(old) :]
+    return value
+
+
+def tested_dataset(cfg: Config) -> ConfigDict:
+    """The config of the dataset that is tested on, out of its wrappers; empty without one."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or ConfigDict()
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
+def type_name(step: Dict[str, Any]) -> str:
+    """The name of a config's ``type``, which is a class in mmengine's pure Python configs."""
+    return step['type'] if isinstance(step['type'], str) else step['type'].__name__
+
+
+def coco_annotations(cfg: Config) -> Optional[str]:
+    """The annotation file of the dataset that is tested on, where it is in COCO's form and exists."""
+    dataset = tested_dataset(cfg)
+    path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    return path if path.endswith('.json') and os.path.isfile(path) else None

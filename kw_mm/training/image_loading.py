@@ -1,0 +1,95 @@
+"""Reading images that may be missing or damaged."""
+
+from typing import Optional
+
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from mmengine.logging import print_log
+from mmengine.registry import TRANSFORMS
+from torch.utils.data import get_worker_info
+
+from ..errors import ImageError
+
+MOST_WORKERS = 1024
+
+
+@TRANSFORMS.register_module()
+class KWLoadImageFromFile(LoadImageFromFile):
+    """mmcv's ``LoadImageFromFile`` that names an image it cannot read, and does not accept half of one.
+
+    Versions of OpenCV return a JPEG file that was cut short with its lower part grey.
+    ``tools/train.py`` and ``tools/test.py`` use this class where a config says
+    ``LoadImageFromFile``.
+
+    Args:
+        ignore_empty: Whether to leave out an image that cannot be read: the dataset then takes
+            another, and the log names it with the number left out by all workers so far.
+        **kwargs: ``to_float32``, ``color_type``, ``imdecode_backend`` and ``backend_args``, as in
+            mmcv.
+
+    Raises:
+        ImageError: An image that is missing, damaged or cut short, unless ``ignore_empty``.
+    """
+
+    def __init__(self, *, ignore_empty: bool = False, **kwargs):
+        super().__init__(ignore_empty=ignore_empty, **kwargs)
+        self._left_out = torch.zeros(
+            1 + MOST_WORKERS, dtype=torch.int64
+        ).share_memory_()  # by each worker
+
+    @property
+    def left_out(self) -> int:
+        """How often an image was left out, by all workers that share this transform."""
+        return int(self._left_out.sum())
+
+    def transform(self, results: dict) -> Optional[dict]:
+        """Load ``results['img_path']``; None for an image that is left out."""
+        path = results['img_path']
+        try:
+            image = self._read(path)
+        except Exception as error:  # OpenCV, Pillow and file backends each have their own
+            reason = ' '.join(str(error).split())[:200]
+            if not self.ignore_empty:
+                raise ImageError(
+                    f'image {path!r} cannot be read ({reason}); mend it, or train without it: '
+                    '--skip-bad-images'
+                ) from error
+            self._count()
+            print_log(
+                f'image {path!r} is left out ({reason}); left out so far: {self.left_out}',
+                logger='current',
+            )
+            return None
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        return results
+
+    def _read(self, path: str) -> np.ndarray:
+        data = fileio.get(path, backend_args=self.backend_args)
+        if is_cut_short(data):
+            raise EOFError(f'the file ends after {len(data)} bytes, before its image does')
+        image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
+        if image is None:
+            raise ValueError('it is no image that can be decoded')
+        return image.astype(np.float32) if self.to_float32 else image
+
+    def _count(self) -> None:
+        worker = get_worker_info()
+        self._left_out[0 if worker is None else 1 + worker.id % MOST_WORKERS] += 1
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Whether a file is empty, or a JPEG or PNG that has no end."""
+    if data.startswith(b'\xff\xd8'):
+        return data.find(b'\xff\xd9', _start_of_scan(data)) < 0
+    return not data or (data.startswith(b'\x89PNG') and b'IEND' not in data)
+
+
+def _start_of_scan(data: bytes) -> int:
+    """Where the compressed image of a JPEG begins, past all segments, in which a thumbnail with an end may be."""
+    at = 2
+    while data[at : at + 1] == b'\xff' and data[at + 1 : at + 2] != b'\xda':
+        at += 2 + max(int.from_bytes(data[at + 2 : at + 4], 'big'), 2)
+    return at

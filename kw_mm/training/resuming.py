@@ -1,0 +1,142 @@
+"""Finding the checkpoint to resume from, and reading it."""
+
+import os
+import re
+import zipfile
+from contextlib import contextmanager
+from logging import Logger
+from pathlib import Path
+from typing import Any, Iterator, List, Optional
+
+from mmengine.optim import OptimWrapperDict
+
+from ..checkpoints.reading import own_run, refusing
+from ..errors import CheckpointError
+
+LAST_NUMBER = re.compile(r'\d+(?=\D*$)')
+USUAL_NAMES = r'(?:epoch|iter)_(\d+)\.pth'
+
+
+def checkpoints_of(work_dir: str) -> List[Path]:
+    """Checkpoints that a run can be resumed from, newest first.
+
+    The newest is the one that ``last_checkpoint`` names (looked for in the work dir if that was
+    moved), then come files of the same name with smaller numbers. Without ``last_checkpoint``, all
+    ``epoch_N.pth`` or ``iter_N.pth`` count.
+    """
+    newest = _last_checkpoint(Path(work_dir))
+    if newest is None:
+        return _numbered(Path(work_dir), USUAL_NAMES)
+    number = LAST_NUMBER.search(newest.name)
+    if number is None:
+        return [newest]
+    pattern = (
+        f'{re.escape(newest.name[: number.start()])}(\\d+){re.escape(newest.name[number.end() :])}'
+    )
+    return [newest, *_numbered(newest.parent, pattern, below=int(number.group()))]
+
+
+def _last_checkpoint(work_dir: Path) -> Optional[Path]:
+    record = work_dir / 'last_checkpoint'
+    name = record.read_text().strip() if record.is_file() else ''
+    if not name:
+        return None
+    moved = work_dir / Path(name).name
+    return moved if moved.exists() and not Path(name).exists() else Path(name)
+
+
+def _numbered(folder: Path, pattern: str, below: float = float('inf')) -> List[Path]:
+    matches = [(re.fullmatch(pattern, path.name), path) for path in folder.glob('*')]
+    found = [(int(match.group(1)), path) for match, path in matches if match]
+    return [path for number, path in sorted(found, reverse=True) if number < below]
+
+
+def newest_intact(work_dir: str, logger: Logger) -> Optional[str]:
+    """The newest checkpoint of a work dir that is whole; damaged ones are named in the log.
+
+    Returns:
+        str, optional: Its path; None if there are no checkpoints at all.
+
+    Raises:
+        CheckpointError: All are damaged.
+    """
+    paths = checkpoints_of(work_dir)
+    for path in paths:
+        problem = problem_of(path)
+        if not problem:
+            return str(path)
+        logger.warning(
+            f'checkpoint {str(path)!r} is skipped, {problem}; looking for the one before it'
+        )
+    if paths:
+        raise CheckpointError(
+            f'no checkpoint in {work_dir!r} is intact ({len(paths)} tried, newest {paths[0].name!r}: '
+            f'{problem_of(paths[0])}); start without --resume'
+        )
+    return None
+
+
+def problem_of(path: Path) -> str:
+    """What is wrong with a checkpoint file, from its checksums and without unpickling anything; empty if nothing is."""
+    if path.is_dir():  # DeepSpeed's, whose files are its own matter
+        return ''
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except OSError as error:
+        return f'it cannot be read ({error.strerror or error})'
+    except Exception as error:  # zipfile meets damage with many kinds of exceptions
+        return f'it is truncated or damaged ({str(error) or type(error).__name__})'
+    return f'it is damaged ({damaged} does not match its checksum)' if damaged else ''
+
+
+@contextmanager
+def reading_to_resume(path: str, work_dir: str) -> Iterator[None]:
+    """Read a file of the run's own work dir in full, any other as tensors and plain data alone.
+
+    mmengine keeps the histories of logged values as objects: of a file from elsewhere they are left
+        out, and moving
+    averages in the log begin anew.
+
+    Raises:
+        CheckpointError: A file from elsewhere holds objects that would have to be executed.
+    """
+    if _is_own(path, work_dir):
+        with own_run():
+            yield
+        return
+    with refusing(
+        f'checkpoint {path!r}',
+        '. A run of your own is read in full where its file lies in its work dir, '
+        f'here {work_dir!r}',
+    ):
+        yield
+
+
+def check_optimizer(optim_wrapper: Any) -> None:
+    """See that an optimizer which has been given a checkpoint's state can go on with it.
+
+    Args:
+        optim_wrapper: mmengine's ``OptimWrapper`` or ``OptimWrapperDict``.
+
+    Raises:
+        CheckpointError: The state is another optimizer's.
+    """
+    wrappers = (
+        optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]
+    )
+    for optimizer in (wrapper.optimizer for wrapper in wrappers):
+        lacking = sorted(set(optimizer.defaults).difference(*optimizer.param_groups))
+        if lacking:
+            raise CheckpointError(
+                f'the optimizer in it is not {type(optimizer).__name__}: it has no {", ".join(lacking)}'
+            )
+
+
+def _is_own(path: str, work_dir: str) -> bool:
+    newest = _last_checkpoint(Path(work_dir))
+    folders = [
+        work_dir,
+        *([newest.parent] if newest else []),
+    ]  # out_dir= of the hook may be elsewhere
+    return os.path.realpath(os.path.dirname(path)) in map(os.path.realpath, folders)

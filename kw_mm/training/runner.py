@@ -1,0 +1,163 @@
+"""mmengine's runner, reading checkpoints with care."""
+
+import os
+from typing import Any, Dict, Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..checkpoints.convert import for_openmmlab
+from ..checkpoints.reading import read_checkpoint
+from ..checkpoints.whole_model import load_whole
+from ..errors import CheckpointError
+from .data_checks import check_classes, check_training_data
+from .diagnosis import building
+from .disk import full_disk_explained
+from .path_checks import check_stages
+from .resuming import check_optimizer, newest_intact, reading_to_resume
+from .tool_errors import one_line, what_to_mend
+
+MOST = 400  # characters of torch's list of what does not fit
+
+
+class KWRunner(Runner):
+    """Resumes files of the run's own work dir in full; from any other file it reads weights and plain data alone.
+
+    Attributes:
+        all_weights (bool): Whether a checkpoint must cover the whole model, as it must to be
+            evaluated.
+    """
+
+    all_weights = False
+    _resuming = False
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'KWRunner':
+        """Build a runner.
+
+        Raises:
+            ConfigError: A part that cannot be built; it names the part.
+        """
+        with building('config'):
+            return super().from_cfg(cfg)
+
+    def build_model(self, model: Any) -> nn.Module:
+        with building('model'):
+            model = super().build_model(model)
+        check_stages(model)
+        return model
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        with building('optim_wrapper', optim_wrapper):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        with building('param_scheduler', scheduler):
+            return super().build_param_scheduler(scheduler)
+
+    def build_evaluator(self, evaluator: Any) -> Any:
+        with building('evaluator', evaluator):
+            return super().build_evaluator(evaluator)
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args, **kwargs) -> DataLoader:
+        with building(f'dataloader of {_annotations(dataloader)}'):
+            return Runner.build_dataloader(dataloader, *args, **kwargs)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        with building('train_cfg', loop):
+            loop = super().build_train_loop(loop)
+        check_training_data(loop.dataloader, self.model)
+        return loop
+
+    def build_val_loop(self, loop: Any) -> Any:
+        with building('val_cfg', loop):
+            loop = super().build_val_loop(loop)
+        check_classes(loop.dataloader.dataset, self.model)
+        return loop
+
+    def build_test_loop(self, loop: Any) -> Any:
+        with building('test_cfg', loop):
+            loop = super().build_test_loop(loop)
+        check_classes(loop.dataloader.dataset, self.model)
+        return loop
+
+    def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
+        """As mmengine's, which asks for a GPU of every process; here CPU processes (gloo) will do as well."""
+        if model_wrapper_cfg is None and self.distributed and not torch.cuda.is_available():
+            unused = self.cfg.get('find_unused_parameters', False)
+            return MMDistributedDataParallel(
+                model, broadcast_buffers=False, find_unused_parameters=unused
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def train(self) -> nn.Module:
+        """As mmengine's.
+
+        Raises:
+            UserError: The disk is full.
+        """
+        with full_disk_explained():
+            return super().train()
+
+    def load_or_resume(self) -> None:
+        """As mmengine's, but a damaged newest checkpoint is passed over for the one before it."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = newest_intact(self.work_dir, self.logger)
+        super().load_or_resume()
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Resume from a checkpoint of this run.
+
+        Raises:
+            CheckpointError: A damaged file, one of weights alone, or one of another model or
+                optimizer.
+        """
+        self._resuming = True
+        try:
+            super().resume(filename, *args, **kwargs)
+            check_optimizer(self.optim_wrapper)
+        except Exception as error:  # a damaged file can bring torch's reader to raise anything
+            if what_to_mend(error) and not isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f'--resume cannot continue from {filename!r} ({one_line(error)[:MOST]}); it takes a whole '
+                'checkpoint of this very model, others begin a new run with '
+                '--cfg-options load_from=FILE'
+            ) from error
+        finally:
+            self._resuming = False
+
+    def load_checkpoint(self, filename: str, map_location: Any = 'cpu', *args, **kwargs) -> Dict:
+        """Load weights, in any layout.
+
+        Raises:
+            CheckpointError: A file that cannot be read safely or holds other weights.
+        """
+        if self._resuming:
+            with reading_to_resume(filename, self.work_dir):
+                return super().load_checkpoint(filename, map_location, strict=True)
+        content = read_checkpoint(filename, map_location)
+        try:
+            checkpoint = for_openmmlab(content)
+        except CheckpointError as error:
+            raise CheckpointError(f'checkpoint {filename!r}: {error}') from error
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        load_whole(model, checkpoint, filename, strict=self.all_weights, logger=self.logger)
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+
+def _annotations(dataloader: Any) -> str:
+    """The annotation file of a dataloader's config, or its dataset's type where it names none."""
+    dataset = (dataloader.get('dataset') if isinstance(dataloader, dict) else None) or {}
+    if not isinstance(dataset, dict):
+        return type(dataset).__name__
+    path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    return repr(path) if dataset.get('ann_file') else str(dataset.get('type'))

@@ -1,0 +1,124 @@
+"""The attention branch (paper, Sec. 3.4).
+
+An SE-style branch looks at the layer's input and gives every mixture m of the layer a signed weight
+for each of the warehouse's n cells and for a zero cell that takes attention but adds nothing.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..ops.branch import Norm, build_norm, check_batch, hidden_units, init_linear
+from ..validation import check_choice
+from .attention_functions import ATTENTION_FUNCTIONS, weigh_cells
+from .initialization import Start, beta_of
+
+
+class KernelAttention(nn.Module):
+    """Attention of a layer's m mixtures to the n cells of its warehouse.
+
+    Shapes are those with a zero cell; without, n + 1 is n.
+
+    Args:
+        in_channels: Channels of the layer's input.
+        start: Start cells of the layer's mixtures.
+        num_cells: n.
+        reduction: Hidden units per input channel.
+        norm: Normalisation of the hidden units; a batch norm as published (then ``fc1`` has no
+            bias), ``'LN'``, ...
+        function: What turns logits into weights, a name in :data:`ATTENTION_FUNCTIONS`; published
+            'caf'.
+        zero_cell: Whether a zero cell takes attention beside the n cells, as published.
+
+    Raises:
+        ValueError: An unknown normalisation or attention function.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        start: Start,
+        num_cells: int,
+        *,
+        reduction: float = 1 / 16,
+        norm: Norm = 'BN1d',
+        function: str = 'caf',
+        zero_cell: bool = True,
+    ):
+        super().__init__()
+        check_choice('attention_function', function, ATTENTION_FUNCTIONS)
+        self.function, self.num_cells = function, num_cells
+        hidden = hidden_units(in_channels, reduction)
+        norm1 = build_norm(norm, hidden)
+        self.fc1 = nn.Linear(in_channels, hidden, bias=not isinstance(norm1, _BatchNorm))
+        self.norm1 = norm1
+        self.relu = nn.ReLU(inplace=True)
+        self.register_buffer('beta', beta_of(start, num_cells, zero_cell))  # (m, n + 1)
+        self._build_logits(hidden, start)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                init_linear(module)
+
+    def _build_logits(self, hidden: int, start: Start) -> None:
+        self.fc2 = nn.Linear(hidden, self.beta.numel())
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """z, shape (B, m, n + 1), from the hidden units, shape (B, hidden)."""
+        return self.fc2(hidden).reshape(-1, *self.beta.shape)
+
+    def forward(self, pooled: Tensor, temperature: Tensor) -> Tensor:
+        """Weigh the cells.
+
+        Args:
+            pooled (Tensor): Global average of the layer's input, shape (B, C_in).
+            temperature (Tensor): tau, a scalar.
+
+        Returns:
+            Tensor: alpha without the zero cell's column, shape (B, m, n).
+
+        Raises:
+            ValueError: One image per GPU in training with a batch norm.
+        """
+        hidden = self.fc1(pooled)
+        check_batch(self.norm1, hidden, 'KernelWarehouse')
+        hidden = self.relu(self.norm1(hidden))
+        return weigh_cells(self.logits(hidden), self.beta, temperature, self.function)[
+            ..., : self.num_cells
+        ]
+
+
+class ReducedKernelAttention(KernelAttention):
+    """Attention that reaches the cells of *other* layers through a small basis, as in the published R50 1/2x.
+
+    Args:
+        in_channels, start, num_cells, reduction, norm, function, zero_cell: As in
+            :class:`KernelAttention`.
+        nonlocal_basis_ratio: Basis size as a share of the cells that belong to other layers, at
+            least 16.
+    """
+
+    def __init__(self, *args, nonlocal_basis_ratio: float, **kwargs):
+        self.nonlocal_basis_ratio = nonlocal_basis_ratio
+        super().__init__(*args, **kwargs)
+
+    def _build_logits(self, hidden: int, start: Start) -> None:
+        m, columns = self.beta.shape
+        others = self.num_cells - start.num_cells
+        self.first_cell = start.first_cell
+        self.parts = (
+            start.num_cells,
+            hidden_units(others, self.nonlocal_basis_ratio),
+            columns - self.num_cells,
+        )
+        self.fc2 = nn.Linear(hidden, m * sum(self.parts), bias=False)
+        self.fc3 = nn.Linear(self.parts[1], others, bias=False)
+        self.basis_bias = nn.Parameter(torch.zeros(m * columns))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        parts = self.fc2(hidden).reshape(
+            hidden.shape[0], len(self.beta), -1
+        )  # (B, m, local + basis + 1)
+        local, basis, zero = parts.split(self.parts, dim=-1)
+        others = self.fc3(basis)  # (B, m, n - local)
+        before, after = others[..., : self.first_cell], others[..., self.first_cell :]
+        return torch.cat([before, local, after, zero], dim=-1) + self.basis_bias.view_as(self.beta)

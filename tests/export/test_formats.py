@@ -1,0 +1,169 @@
+"""Files of every format compute what PyTorch does, on batches of 1, 2, 3 and two sizes."""
+
+import copy
+import json
+
+import pytest
+import torch
+from small_networks import FAMILIES, OTHERS, SHORT, build
+
+from kw_mm.errors import UserError
+from kw_mm.export import BackbonePart, compare, make_static, runner, write
+
+MAKES_PROGRAMS = pytest.mark.skipif(
+    not hasattr(torch.compiler, 'is_exporting'), reason='needs torch 2.7'
+)
+FEW = ('mobilenet', 'odconv', 'ablations')
+EXAMPLE, SIZES = (2, 3, 64, 96), [(64, 96), (97, 71)]
+
+
+def written(network, path, to):
+    part = BackbonePart(network)
+    images = torch.randn(EXAMPLE, dtype=next(part.parameters()).dtype)
+    write(part, images, str(path), to, names=part.names(part(images)), about=dict(outputs='x'))
+    return part
+
+
+def check(network, path, to):
+    """ONNX in float32, since onnxruntime has no other convolutions, so that random networks which magnify PyTorch's own
+    rounding magnify its, too; the rest in float64, where only an error shows.
+    """
+    part = written(network if to == 'onnx' else network.double(), path, to)
+    rows = compare(part, runner(str(path), to), SIZES)
+    assert [(row.batch, row.size) for row in rows] == [
+        (batch, size) for size in SIZES for batch in (1, 2, 3)
+    ]
+    limits = (
+        [max(1e-4, 5 * row.deviation) for row in compare(part, exactly(part), SIZES)]
+        if to == 'onnx'
+        else [1e-9] * 6
+    )
+    assert all(row.deviation < limit for row, limit in zip(rows, limits)), (rows, limits)
+
+
+def exactly(part):
+    """A part in float64."""
+    exact = copy.deepcopy(part).double()
+    return lambda images: [output.float() for output in exact(images.double())]
+
+
+def onnx_graph(path):
+    return pytest.importorskip('onnx').load(path).graph
+
+
+def groups(graph):
+    """``groups`` of all convolutions."""
+    return [
+        a.i
+        for node in graph.node
+        if node.op_type == 'Conv'
+        for a in node.attribute
+        if a.name == 'group'
+    ]
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        name if name in FEW else pytest.param(name, marks=pytest.mark.slow)
+        for name in (*FAMILIES, *OTHERS)
+    ],
+)
+def test_torchscript(name, tmp_path):
+    check(build({**FAMILIES, **OTHERS}[name]), tmp_path / 'x.pt', 'torchscript')
+
+
+@MAKES_PROGRAMS
+def test_onnx_of_a_short_network(tmp_path):
+    pytest.importorskip('onnxruntime')
+    check(build(dict(type='KWResNet', **SHORT)), tmp_path / 'x.onnx', 'onnx')
+    graph = onnx_graph(tmp_path / 'x.onnx')
+    assert [
+        dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim
+    ] == ['batch', 3, 'height', 'width']
+    assert graph.output[1].type.tensor_type.shape.dim[0].dim_param == 'batch'
+    assert set(groups(graph)) <= {1}
+
+
+@MAKES_PROGRAMS
+def test_exported_program_of_a_short_network(tmp_path):
+    check(build(dict(type='KWResNet', **SHORT)), tmp_path / 'x.pt2', 'exported-program')
+
+
+@MAKES_PROGRAMS
+@pytest.mark.slow
+@pytest.mark.parametrize('to', ['onnx', 'exported-program'])
+@pytest.mark.parametrize('name', FAMILIES)
+def test_whole_networks(name, to, tmp_path):
+    if to == 'onnx':
+        pytest.importorskip('onnxruntime')
+    check(build(FAMILIES[name]), tmp_path / f'x.{to}.pt2', to)
+    if to == 'onnx':
+        assert set(groups(onnx_graph(tmp_path / f'x.{to}.pt2'))) <= {1}
+
+
+@MAKES_PROGRAMS
+def test_at_temperature_1_a_plain_network_is_written(tmp_path):
+    pytest.importorskip('onnxruntime')
+    network = build(dict(type='KWResNet', **SHORT), temperature=1)
+    plain = build(
+        dict(type='StaticResNet', **{key: value for key, value in SHORT.items() if key != 'budget'})
+    )
+    expected = BackbonePart(network)(images := torch.randn(EXAMPLE))
+    assert make_static(network) == 9
+    for name, model in (('kw', network), ('plain', plain)):
+        written(model, tmp_path / name, 'onnx')
+    graph, of_plain = onnx_graph(tmp_path / 'kw'), onnx_graph(tmp_path / 'plain')
+    assert [node.op_type for node in graph.node] == [node.op_type for node in of_plain.node]
+    assert [tensor.dims for tensor in graph.initializer] == [
+        tensor.dims for tensor in of_plain.initializer
+    ]
+    for out, reference in zip(runner(str(tmp_path / 'kw'), 'onnx')(images), expected):
+        torch.testing.assert_close(out, reference, rtol=0, atol=1e-5 * float(reference.abs().max()))
+
+
+def test_what_is_known_about_the_images_goes_with_the_file(tmp_path):
+    written(build(dict(type='KWResNet', **SHORT), temperature=1), tmp_path / 'x.pt', 'torchscript')
+    about = {'kw_mm.json': ''}
+    torch.jit.load(tmp_path / 'x.pt', _extra_files=about)
+    assert json.loads(about['kw_mm.json']) == dict(outputs='x')
+
+
+def test_nan_in_any_output_does_not_pass():
+    one = torch.ones(2)
+    for bad in range(2):
+        outputs = [torch.full((2,), float('nan')) if i == bad else one for i in range(2)]
+        part = BackbonePart(torch.nn.Conv2d(3, 1, 1))
+        part.backbone.forward = lambda images: (one, one)
+        (row,) = compare(part, lambda images: outputs, [(4, 4)], [1])
+        assert row.deviation == float('inf')
+
+
+@pytest.mark.parametrize(
+    'hidden, message',
+    [
+        (('onnx', 'onnxscript'), 'pip install onnx onnxscript'),
+        (('onnxscript',), 'needs onnxscript: pip install'),
+    ],
+)
+def test_missing_packages_are_named(hidden, message, tmp_path, monkeypatch):
+    from kw_mm.export import formats as files
+
+    monkeypatch.setattr(files, 'find_spec', lambda name: None if name in hidden else object())
+    monkeypatch.setattr(torch.compiler, 'is_exporting', lambda: False, raising=False)
+    with pytest.raises(UserError, match=message):
+        write(None, None, str(tmp_path / 'x'), 'onnx', names=[], about={})
+
+
+def test_an_old_torch_is_told_what_works(tmp_path, monkeypatch):
+    monkeypatch.delattr(torch.compiler, 'is_exporting', raising=False)
+    for to in ('onnx', 'exported-program'):
+        with pytest.raises(UserError, match='needs torch 2.7 or newer.*--to torchscript works'):
+            write(None, None, str(tmp_path / 'x'), to, names=[], about={})
+
+
+@MAKES_PROGRAMS
+def test_an_unknown_opset(tmp_path):
+    pytest.importorskip('onnx')
+    with pytest.raises(UserError, match='opset=9 cannot be written; choose 18 to 23'):
+        write(None, None, str(tmp_path / 'x'), 'onnx', names=[], about={}, opset=9)

@@ -1,0 +1,64 @@
+"""Exact values of the published models, computed with the published code; data/golden/README.md says how."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Dict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FOLDER = Path(__file__).parents[1] / 'data/golden'
+TEMPERATURES = ('0', '0.37', '1')  # of KernelWarehouse
+SOFTMAX_TEMPERATURES = ('1', '30')  # of ODConv
+
+
+class Golden:
+    """One published model."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.meta = json.loads((FOLDER / f'{name}.json').read_text())
+        self.outputs = dict(np.load(FOLDER / f'{name}.npz'))
+
+    def state_dict(self) -> Dict[str, Tensor]:
+        """A checkpoint in the published layout; every entry's values follow from its key."""
+        return {key: _values(key, tuple(shape)) for key, shape in self.meta['state_dict'].items()}
+
+    def error(self, temperature: str, feature: str, value: Tensor) -> float:
+        """Largest deviation from the published output, relative to its largest value."""
+        symbol = 'T' if self.name.startswith('odconv') else 'tau'
+        expected = self.outputs[f'{symbol}{temperature}/{feature}']
+        flat = value.flatten(1)
+        sampled = (
+            flat[:, ::37]
+            if feature == 'logits'
+            else flat[:, :: max(1, flat.shape[1] // 64)][:, :64]
+        )
+        return float(np.abs(sampled.numpy() - expected).max() / np.abs(expected).max())
+
+
+def images() -> Tensor:
+    """The batch all outputs were computed from."""
+    return torch.from_numpy(
+        np.random.RandomState(0).standard_normal((2, 3, 96, 96)).astype(np.float32)
+    )
+
+
+def _values(key: str, shape: tuple) -> Tensor:
+    if key.endswith('num_batches_tracked'):
+        return torch.zeros((), dtype=torch.long)
+    rng = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
+    scale = (
+        len(shape) == 1
+        and key.endswith('weight')
+        and any(part in key for part in ('norm', 'bn', '.1.weight'))
+    )
+    if scale or key.endswith('running_var'):
+        values = rng.uniform(0.5, 1.5, shape)
+    elif len(shape) > 1:
+        values = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+    else:
+        values = 0.1 * rng.standard_normal(shape)
+    return torch.from_numpy(np.asarray(values, np.float32)).reshape(shape)

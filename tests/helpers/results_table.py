@@ -1,0 +1,50 @@
+"""The tables of docs/results.md."""
+
+import re
+from typing import NamedTuple
+
+from run_tools import ROOT
+
+LINK = re.compile(r'\[.+\]\(\.\./(configs/\S+\.py)\)')
+NAMES = {
+    'r18': 'resnet18',
+    'r50': 'resnet50',
+    'mbv2': 'mobilenetv2',
+    'mbv2-050': 'mobilenetv2-050',
+    'convnext-t': 'convnext-tiny',
+}
+
+
+class Row(NamedTuple):
+    config: str
+    parameters: str
+    multiply_adds: str
+    kernels: str
+    scores: tuple
+
+
+def read_rows():
+    lines = [
+        [cell.strip() for cell in line.split('|')[1:-1]]
+        for line in (ROOT / 'docs/results.md').read_text().splitlines()
+        if line.startswith('| [')
+    ]
+    return [
+        Row(LINK.fullmatch(cells[0]).group(1), *cells[1:4], tuple(cells[4:6])) for cells in lines
+    ]
+
+
+def published_name(config):
+    """configs/imagenet/kw4x_r18_300e_in1k.py -> resnet18-kw4x-imagenet, where it is of the published recipe."""
+    match = re.fullmatch(
+        r'configs/(imagenet/|mask_rcnn_)(?:(kw\w*?)_)?([\w-]+?)_(?:(?:150|300)e_in1k|1x_coco)\.py',
+        config,
+    )
+    if not match or match.group(3) not in NAMES:
+        return None
+    kind, budget, network = match.groups()
+    parts = [NAMES[network], *([{'kw': 'kw1x'}.get(budget, budget)] if budget else [])]
+    return '-'.join([*parts, 'imagenet'] if kind == 'imagenet/' else ['mask-rcnn', *parts, 'coco'])
+
+
+ROWS = read_rows()

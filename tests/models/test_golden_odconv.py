@@ -1,0 +1,96 @@
+"""The published ODConv models, parameter for parameter and feature for feature."""
+
+import pytest
+import torch
+from golden import SOFTMAX_TEMPERATURES, Golden, images
+from mmpretrain.models.heads import LinearClsHead
+from torch import nn
+
+from kw_mm.compared import ODConv2d
+from kw_mm.models import DynamicMobileNetV2, DynamicResNet
+
+CONV = dict(type='ODConv2d', num_kernels=4)
+# feature: its index among the outputs
+MODELS = {
+    'odconv4x_resnet50': (
+        lambda: DynamicResNet(50, CONV, out_indices=range(4)),
+        2048,
+        {f'stage{i + 1}': i for i in range(4)},
+    ),
+    'odconv4x_mobilenetv2_100': (
+        lambda: DynamicMobileNetV2(1.0, CONV, out_indices=range(8)),
+        1280,
+        {'features1': 0, 'features3': 1, 'features6': 2, 'features13': 4, 'features18': 7},
+    ),
+}
+
+
+@pytest.fixture(scope='module', params=MODELS)
+def model(request):
+    make, channels, features = MODELS[request.param]
+    return Golden(request.param), make(), LinearClsHead(1000, channels), features
+
+
+def test_parameters(model):
+    golden, backbone, head, _ = model
+    assert (
+        sum(p.numel() for module in (backbone, head) for p in module.parameters())
+        == golden.meta['parameters']
+    )
+
+
+def test_published_layout_loads_and_every_key_is_used_or_named(model, monkeypatch):
+    golden, backbone, _, _ = model
+    lines = []
+    monkeypatch.setattr(
+        'kw_mm.checkpoints.adapting.print_log', lambda line, **kwargs: lines.append(line)
+    )
+    state_dict = golden.state_dict()
+    backbone.load_state_dict(state_dict)  # strict: a key too many or too few raises
+    named = {key for key in state_dict if any(key in line for line in lines)}
+    assert named == {key for key in state_dict if key.startswith(('fc.', 'classifier.'))}
+    assert len(lines) == 1 and 'published ODConv layout' in lines[0]
+    assert f'{len(state_dict) - len(named)} tensors used' in lines[0]
+    loaded = sorted(
+        float(value.double().sum())
+        for key, value in backbone.state_dict().items()
+        if not key.endswith(('.temperature', '.num_batches_tracked'))
+    )
+    assert loaded == pytest.approx(
+        sorted(
+            float(value.double().sum())
+            for key, value in state_dict.items()
+            if key not in named and not key.endswith('.num_batches_tracked')
+        )
+    )
+
+
+@pytest.mark.parametrize('temperature', SOFTMAX_TEMPERATURES)
+@pytest.mark.parametrize('fold', [None, True, False])
+def test_features(model, temperature, fold, monkeypatch):
+    """The attentions multiply the smaller of features and kernels (None), always kernels, or always features."""
+    if fold is not None:
+        monkeypatch.setattr(ODConv2d, 'scales_kernels', lambda self, kernel, features: fold)
+    golden, backbone, head, features = model
+    state_dict = golden.state_dict()
+    backbone.load_state_dict(state_dict)
+    head.fc.load_state_dict(
+        {
+            key.split('.')[-1]: value
+            for key, value in state_dict.items()
+            if key.startswith(('fc.', 'classifier.'))
+        }
+    )
+    backbone.eval(), head.eval()
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+    backbone.set_temperature(float(temperature))
+    with torch.no_grad():
+        outputs = backbone(images())
+        logits = head((outputs[-1].mean(dim=(2, 3)),))
+    errors = {
+        name: golden.error(temperature, name, outputs[index]) for name, index in features.items()
+    }
+    errors['logits'] = golden.error(temperature, 'logits', logits)
+    assert all(error < 1e-4 for error in errors.values()), errors

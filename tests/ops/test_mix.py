@@ -1,0 +1,246 @@
+"""Gradients of a warehouse that several layers share, on their way around autograd."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from half import HALF
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from kw_mm.ops import reference_path
+from kw_mm.ops.backends import cpu as one_by_one
+from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
+
+
+def network(**options):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1, groups=16),
+        nn.ReLU(),
+        nn.Conv2d(16, 8, 1),
+    )
+    plan = {'shared': ['0', '2', '6'], 'depthwise': ['4']}
+    return apply_kernel_warehouse(net, plan, attention_norm='LN', **options)
+
+
+def gradients(net, x, run=lambda net, x: net(x)):
+    net.zero_grad()
+    run(net, x).square().mean().backward()
+    return {key: p.grad.clone() for key, p in net.named_parameters() if p.grad is not None}
+
+
+def same(found, expected, rtol=1e-5):
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(
+            found[key], value, rtol=rtol, atol=rtol * float(value.abs().max())
+        )
+
+
+@pytest.fixture
+def x():
+    torch.manual_seed(1)
+    return torch.randn(3, 8, 6, 6)
+
+
+@pytest.mark.parametrize('tau', [0, 0.4])
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(budget=2), dict(partition=False), dict(attention_function='softmax')],
+    ids=str,
+)
+def test_fast_and_reference_path_have_the_same_gradients(x, options, tau):
+    net = network(**options)
+    net.warehouses.set_temperature(tau)
+    with reference_path():
+        expected = gradients(net, x)
+    same(gradients(net, x), expected)
+
+
+@pytest.mark.parametrize('reentrant', [False, True])
+@pytest.mark.parametrize('part', [slice(0, 7), slice(2, 5), slice(2, 7)], ids=str)
+def test_a_part_recomputed_in_the_backward_pass(x, part, reentrant):
+    """Reentrant: a backward pass within the backward pass, both with layers of the same warehouse."""
+
+    def run(net, x):
+        for layer in net[: part.start]:
+            x = layer(x)
+        x = checkpoint(
+            net[part], x if x.requires_grad else x.requires_grad_(), use_reentrant=reentrant
+        )
+        for layer in net[part.stop : 7]:
+            x = layer(x)
+        return x
+
+    net = network()
+    expected = gradients(net, x)
+    same(gradients(net, x.clone(), run), expected)
+
+
+@pytest.mark.parametrize('least_macs', [0, 1e9], ids=['one by one', 'at once'])
+def test_kernels_mixed_again_in_the_backward_pass(x, least_macs, monkeypatch):
+    monkeypatch.setattr(one_by_one, 'LEAST_MACS', least_macs)
+    kept, again = network(), network(assemble_checkpoint=True)
+    mixed = []
+    for net in (kept, again):
+        for layer in kw_layers(net).values():
+            layer.assemble = lambda alpha, assemble=layer.assemble, **_: (
+                mixed.append(len(alpha)) or assemble(alpha)
+            )
+    expected = gradients(kept, x)
+    assert len(mixed) == 4
+    same(gradients(again, x), expected)
+    assert len(mixed) == 4 + 8
+
+
+def test_an_image_as_large_as_the_kernel_is_not_taken_for_it():
+    def one_output(**options):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(4, 1, 3, padding=1))
+        return apply_kernel_warehouse(net, {'all': ['0']}, attention_norm='LN', **options)
+
+    x = torch.randn(1, 4, 3, 3)
+    same(gradients(one_output(assemble_checkpoint=True), x), gradients(one_output(), x))
+
+
+@pytest.mark.parametrize('dtype', HALF)
+def test_cells_stored_in_lower_precision_for_inference(x, dtype):
+    net = network().eval()
+    with torch.no_grad():
+        expected = net(x)
+        net.warehouses.store_cells_as(dtype)
+        found = net(x)
+    assert found.dtype == torch.float32 and net.warehouses['shared'].cells.dtype == dtype
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02 * float(expected.abs().max()))
+
+
+def test_gradients_accumulate_over_batches(x):
+    net = network()
+    first, second = gradients(net, x), gradients(net, 2 * x)
+    net.zero_grad()
+    for batch in (x, 2 * x):
+        net(batch).square().mean().backward()
+    same(
+        {key: p.grad for key, p in net.named_parameters()},
+        {key: first[key] + second[key] for key in first},
+    )
+
+
+def test_two_forward_passes_before_their_backward_passes(x):
+    net = network()
+    first, second = gradients(net, x), gradients(net, 2 * x)
+    losses = [net(batch).square().mean() for batch in (x, 2 * x)]
+    for loss, expected in zip(losses, (first, second)):
+        net.zero_grad()
+        loss.backward()
+        same({key: p.grad for key, p in net.named_parameters()}, expected)
+
+
+def test_one_network_twice_in_one_graph(x):
+    def twice(net, x):
+        return net(net(x))
+
+    net = network()
+    with reference_path():
+        expected = gradients(net, x, twice)
+    same(gradients(net, x, twice), expected)
+
+
+def test_an_abandoned_backward_pass_leaves_nothing(x):
+    net = network()
+    expected = gradients(net, x)
+    leaf = x.clone().requires_grad_()
+    torch.autograd.grad(net(leaf).sum(), leaf)  # the cells' gradients are nobody's here
+    same(gradients(net, x), expected)
+
+
+def test_a_retained_graph_gives_the_same_gradients_again(x):
+    net = network()
+    loss, cells = net(x).square().mean(), list(net.warehouses.parameters())
+    first = torch.autograd.grad(loss, cells, retain_graph=True)
+    again = torch.autograd.grad(loss, cells)
+    assert all(torch.equal(one, other) for one, other in zip(first, again))
+
+
+def test_gradients_of_the_cells_alone(x):
+    net = network()
+    expected = gradients(net, x)
+    for key, p in net.named_parameters():
+        p.requires_grad_(key.endswith('.cells'))
+    same(
+        gradients(net, x), {key: value for key, value in expected.items() if key.endswith('.cells')}
+    )
+
+
+def test_frozen_cells_have_none(x):
+    net = network()
+    expected = gradients(net, x)
+    net.warehouses['shared'].requires_grad_(False)
+    found = gradients(net, x)
+    same(found, {key: value for key, value in expected.items() if key != 'warehouses.shared.cells'})
+
+
+def test_a_network_in_the_middle_of_a_step_can_be_copied_and_pickled(x):
+    net = network()
+    out = net(x)
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        same(gradients(twin, x), gradients(net, x))
+    out.sum().backward()
+
+
+@pytest.mark.parametrize('dtype', HALF)
+def test_under_autocast_gradients_are_float32_and_close(x, dtype):
+    def run(net, x):
+        with torch.autocast('cpu', dtype=dtype):
+            return net(x).float()
+
+    net = network()
+    exact, found = gradients(net, x), gradients(net, x, run)
+    for key, value in exact.items():
+        assert found[key].dtype == torch.float32
+        assert torch.cosine_similarity(found[key].flatten(), value.flatten(), dim=0) > 0.95, key
+
+
+@pytest.mark.parametrize('behind_autograd', [False, True])
+def test_cells_cast_for_autocast_are_those_of_the_step(x, behind_autograd):
+    """In the usual loop the loss, and with it the graph, of a step lives until the next one's is there."""
+
+    def losses(keep):
+        net, found = network(), []
+        for _ in range(3):
+            with torch.autocast('cpu', dtype=torch.bfloat16):
+                loss = net(x).float().square().mean()
+            loss.backward()
+            found.append(loss.item())
+            for p in net.parameters():
+                (p.data if behind_autograd else p.detach()).sub_(0.1 * p.grad)
+                p.grad = None
+            loss = loss if keep else None
+        return found
+
+    assert losses(keep=True) == losses(keep=False)
+
+
+def test_cells_set_free_while_an_earlier_graph_lives(x):
+    net = network()
+    expected = gradients(net, x)
+    net.warehouses.requires_grad_(False)
+    loss = net(x).square().mean()
+    net.warehouses.requires_grad_(True)
+    same(gradients(net, x), expected)
+    loss.backward()
+
+
+def test_channels_last_network(x):
+    net = network().eval()
+    expected = net(x)
+    net.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(
+        net(x.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-6
+    )

@@ -1,0 +1,92 @@
+import warnings
+
+import pytest
+from mmengine.config import Config
+
+from kw_mm.errors import UserError
+from kw_mm.run_config import load_config
+from kw_mm.training.path_checks import check_checkpoint, check_datasets
+
+TEXT = """
+data_root = 'data/coco/'
+train_dataloader = dict(dataset=dict(type='RepeatDataset', dataset=dict(
+    data_root=data_root, ann_file='annotations/a.json', data_prefix=dict(img='train/'))))
+val_dataloader = dict(dataset=dict(data_root=data_root, ann_file='annotations/b.json',
+data_prefix=dict(img='val/'))) val_evaluator = [dict(type='CocoMetric', ann_file=data_root +
+'annotations/b.json')] other = 'data/cocoa'
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(TEXT)
+    return str(path)
+
+
+@pytest.mark.parametrize('root', ['/datasets/coco', '/datasets/coco/'])
+def test_data_root_reaches_every_dataset_and_evaluator(config, root):
+    cfg = load_config(config, dict(data_root=root))
+    assert cfg.train_dataloader.dataset.dataset.data_root == '/datasets/coco/'
+    assert cfg.val_dataloader.dataset.data_root == '/datasets/coco/'
+    assert cfg.val_evaluator[0].ann_file == '/datasets/coco/annotations/b.json'
+    assert cfg.other == 'data/cocoa'
+    assert (
+        Config.fromstring(cfg.pretty_text, '.py').val_evaluator[0].ann_file
+        == cfg.val_evaluator[0].ann_file
+    )
+
+
+def test_explicit_options_win(config):
+    cfg = load_config(config, {'data_root': '/a/', 'val_dataloader.dataset.data_root': '/b/'})
+    assert cfg.val_dataloader.dataset.data_root == '/b/'
+    assert cfg.train_dataloader.dataset.dataset.data_root == '/a/'
+
+
+def test_data_root_in_a_config_without_one_is_refused(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text('x = 1')
+    with pytest.raises(UserError, match='defines no data_root'):
+        load_config(str(path), dict(data_root='/a/'))
+
+
+def test_missing_and_broken_configs_are_named(tmp_path):
+    with pytest.raises(UserError, match='nowhere.py'):
+        load_config('nowhere.py')
+    broken = tmp_path / 'broken.py'
+    broken.write_text('model = dict(')
+    with pytest.raises(UserError, match='broken.py'):
+        load_config(str(broken))
+
+
+@pytest.mark.parametrize(
+    'option, warned', [('dataroot', True), ('find_unused_parameters', False), ('load_from', False)]
+)
+def test_a_misspelt_setting_is_warned_of(config, option, warned):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        load_config(config, {f'{option}.x': 1})
+    found = [str(w.message) for w in caught if 'meant' in str(w.message)]
+    assert len(found) == warned and all(
+        repr(option) in message and "'data_root'" in message for message in found
+    )
+
+
+def test_missing_data_is_named_with_its_setting(config, tmp_path):
+    cfg = load_config(config, dict(data_root=str(tmp_path)))
+    with pytest.raises(
+        UserError, match=r'a.json.*\(train_dataloader.dataset.dataset.ann_file\).*data_root=PATH'
+    ):
+        check_datasets(cfg, 'train')
+    (tmp_path / 'annotations').mkdir()
+    (tmp_path / 'annotations/a.json').write_text('{}')
+    with pytest.raises(UserError, match=r'train/.*data_prefix img'):
+        check_datasets(cfg, 'train', 'val')
+    (tmp_path / 'train').mkdir()
+    check_datasets(cfg, 'train', 'test')  # the config has no test dataset
+
+
+def test_missing_checkpoint_is_named():
+    with pytest.raises(UserError, match='nowhere.pth'):
+        check_checkpoint('nowhere.pth')
+    check_checkpoint('https://example.org/x.pth')
