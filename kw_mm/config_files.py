@@ -2,7 +2,6 @@
 
 import difflib
 from pathlib import Path
-from typing import Dict, List
 
 from .errors import UserError
 
@@ -14,7 +13,7 @@ def installed_files() -> Path:
     return PACKAGE / '.mim' if (PACKAGE / '.mim').is_dir() else PACKAGE.parent
 
 
-def config_names() -> List[str]:
+def config_names() -> list[str]:
     """Names of all configs that can be run, e.g. 'mask_rcnn_kw_r50_1x_coco' and 'imagenet/kw_r50_300e_in1k'."""
     return list(_configs())
 
@@ -54,7 +53,7 @@ def config(name: str) -> str:
     return str(configs[found])
 
 
-def _configs() -> Dict[str, Path]:
+def _configs() -> dict[str, Path]:
     folder = installed_files() / 'configs'
     paths = sorted(path for path in folder.rglob('*.py') if '_base_' not in path.parts)
     return {path.relative_to(folder).with_suffix('').as_posix(): path for path in paths}

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import os
 import warnings
-from typing import Any, Dict, Optional
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
@@ -28,7 +28,7 @@ UNREADABLE = (
 )
 
 
-def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config, a file or the name of one that comes with kw_mm, and apply ``--cfg-options``.
 
     ``data_root=...`` reaches every path that begins with the config's own ``data_root``; options
@@ -59,7 +59,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Config:
     return cfg
 
 
-def _warn_of_misspelt(options: Dict[str, Any], cfg: Config) -> None:
+def _warn_of_misspelt(options: dict[str, Any], cfg: Config) -> None:
     """mmengine takes any new setting, and looks at those alone that it knows."""
     for name in {option.partition('.')[0] for option in options}:
         close = [] if name in cfg else difflib.get_close_matches(name, cfg, n=1, cutoff=0.85)
@@ -106,12 +106,12 @@ def tested_dataset(cfg: Config) -> ConfigDict:
     return dataset
 
 
-def type_name(step: Dict[str, Any]) -> str:
+def type_name(step: dict[str, Any]) -> str:
     """The name of a config's ``type``, which is a class in mmengine's pure Python configs."""
     return step['type'] if isinstance(step['type'], str) else step['type'].__name__
 
 
-def coco_annotations(cfg: Config) -> Optional[str]:
+def coco_annotations(cfg: Config) -> str | None:
     """The annotation file of the dataset that is tested on, where it is in COCO's form and exists."""
     dataset = tested_dataset(cfg)
     path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')

@@ -1,7 +1,8 @@
 """Options that are chosen by name."""
 
+from collections.abc import Collection
 from numbers import Real
-from typing import Any, Collection
+from typing import Any
 
 
 def check_choice(option: str, value: Any, choices: Collection) -> None:

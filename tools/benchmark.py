@@ -7,7 +7,6 @@ of the same run.
 import argparse
 import json
 import os
-from typing import Optional
 
 import torch
 from rich import box
@@ -123,7 +122,7 @@ def main() -> None:
             write(args.json, records)
 
 
-def write(path: Optional[str], records: list) -> None:
+def write(path: str | None, records: list) -> None:
     """Written after every setting: an interrupted benchmark keeps what it has."""
     if path:
         with open(path, 'w') as file:

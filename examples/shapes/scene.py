@@ -9,7 +9,8 @@ Colours and textures are drawn without looking at the category: only the outline
 from __future__ import annotations
 
 import colorsys
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -182,7 +183,7 @@ def _coverage(outline: Polygon, size: int) -> np.ndarray:
 
 
 def _texture(
-    rng: np.random.Generator, size: int, patterns: tuple['Pattern', ...], spread: float
+    rng: np.random.Generator, size: int, patterns: tuple[Pattern, ...], spread: float
 ) -> np.ndarray:
     """Two colours, `spread` apart, blended along one of the patterns, with some grain."""
     hue, saturation, value = rng.uniform(0, 1), rng.uniform(0.15, 0.9), rng.uniform(0.4, 1)

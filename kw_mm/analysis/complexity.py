@@ -8,8 +8,8 @@ layer are its attention, but for convolutions and linear maps right in it (P and
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 from mmpretrain.models.utils import MultiheadAttention
@@ -45,7 +45,7 @@ class Cost:
         )
 
 
-def count_costs(model: nn.Module, run: Callable[[], None]) -> Dict[str, Cost]:
+def count_costs(model: nn.Module, run: Callable[[], None]) -> dict[str, Cost]:
     """Costs of a model's parts (its direct children), by name; layers of the model itself are under ''.
 
     Args:
@@ -73,13 +73,13 @@ def _part(module_name: str) -> str:
     return module_name.split('.')[0]
 
 
-def _hooks(model: nn.Module, name: str, module: nn.Module, cost: Cost) -> List:
+def _hooks(model: nn.Module, name: str, module: nn.Module, cost: Cost) -> list:
     count = _count_of(module)
     if count is None:
         return []
     kind = 'attention' if _in_an_attention_branch(model, name) else 'static'
 
-    def hook(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> None:
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         setattr(cost, kind, getattr(cost, kind) + count(layer, inputs, output))
         cost.assembly += getattr(layer, 'assembly_macs', 0)
 
@@ -94,7 +94,7 @@ def _in_an_attention_branch(model: nn.Module, name: str) -> bool:
     )
 
 
-def _count_of(module: nn.Module) -> Optional[Callable[..., int]]:
+def _count_of(module: nn.Module) -> Callable[..., int] | None:
     if isinstance(module, _ConvTransposeNd):
         return _transposed
     if isinstance(module, MultiheadAttention):
@@ -110,16 +110,16 @@ def _count_of(module: nn.Module) -> Optional[Callable[..., int]]:
     return None
 
 
-def _convolution(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> int:
+def _convolution(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
     macs = output.numel() * layer.in_channels // layer.groups * math.prod(layer.kernel_size)
     return macs + _fusion(layer, output.numel() // layer.out_channels)
 
 
-def _transposed(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> int:
+def _transposed(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
     return inputs[0].numel() * layer.out_channels // layer.groups * math.prod(layer.kernel_size)
 
 
-def _linear(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> int:
+def _linear(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
     return output.numel() * layer.in_features + _fusion(layer, output.numel() // output.shape[-1])
 
 
@@ -127,5 +127,5 @@ def _fusion(layer: nn.Module, positions: int) -> int:
     return positions * getattr(layer, 'fusion_macs', 0)
 
 
-def _self_attention(layer: nn.Module, inputs: Tuple[Tensor, ...], output: Tensor) -> int:
+def _self_attention(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
     return 2 * output.numel() * inputs[0].shape[1]  # queries by keys, weights by values

@@ -1,8 +1,8 @@
 """Loss, temperature, learning rate and scores of runs on one figure."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Dict, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +11,7 @@ from ..errors import UserError
 from .figures import COLORS, NORMAL, SMALL, new_figure, save_figure
 from .scalars import Curve, name_runs, read_scalars
 
-PANELS: Dict[str, Dict[str, str]] = {
+PANELS: dict[str, dict[str, str]] = {
     'loss': {'loss': 'loss'},
     'temperature': {'temperature': 'temperature'},
     'learning rate': {'lr': 'learning rate'},
@@ -105,5 +105,5 @@ def _draw_panel(axes: Axes, title: str, runs: Mapping[str, Mapping[str, Curve]])
     axes.grid(alpha=0.3)
 
 
-def _colors(runs: Mapping[str, Mapping[str, Curve]]) -> Dict[str, str]:
+def _colors(runs: Mapping[str, Mapping[str, Curve]]) -> dict[str, str]:
     return {run: COLORS[i % len(COLORS)] for i, run in enumerate(runs)}

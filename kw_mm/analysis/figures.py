@@ -1,7 +1,7 @@
 """Figures that belong to nobody: no pyplot, so that neither a user's backend nor open figures are touched."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence, Union
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,7 +21,7 @@ def new_figure(width: float, height: float, **options) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, file: Union[str, Path]) -> Path:
+def save_figure(figure: Figure, file: str | Path) -> Path:
     """Write a figure to an image file, in a folder that is made.
 
     Raises:
@@ -43,14 +43,14 @@ def figure_pixels(figure: Figure) -> np.ndarray:
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
-def spread_labels(positions: Sequence[float], gap: float, last: float) -> List[float]:
+def spread_labels(positions: Sequence[float], gap: float, last: float) -> list[float]:
     """Move sorted positions apart until neighbours are ``gap`` from each other, and none is beyond ``last``.
 
     Where there is no room for all of them they are spaced evenly.
     """
     if len(positions) > 1 and gap * (len(positions) - 1) > last:
         return np.linspace(0, last, len(positions)).tolist()
-    moved: List[float] = []
+    moved: list[float] = []
     for position in positions:
         moved.append(max(position, moved[-1] + gap) if moved else max(position, 0.0))
     limit = last

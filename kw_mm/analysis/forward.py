@@ -1,7 +1,5 @@
 """Running a classifier, a detector or a backbone once, without data."""
 
-from typing import Tuple
-
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +8,7 @@ from ..errors import UserError
 BOXES, MASKS = 1000, 100  # of an image, as mmdet's own counting and the papers' figures have it
 
 
-def forward_once(model: nn.Module, size: Tuple[int, int]) -> None:
+def forward_once(model: nn.Module, size: tuple[int, int]) -> None:
     """Run a model on one blank image.
 
     The heads of a two-stage detector run on features of 1000 boxes, and 100 for masks, so that what

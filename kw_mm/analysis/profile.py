@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from typing import Callable, Dict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class Clock:
 
     def __init__(self, device: torch.device):
         self.device = device
-        self.seconds: Dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
 
     def now(self) -> float:
         if self.device.type == 'cuda':
@@ -37,7 +37,7 @@ class Clock:
 
 
 @torch.no_grad()
-def profile_forward(model: nn.Module, images: Tensor, repetitions: int = 5) -> Dict[str, float]:
+def profile_forward(model: nn.Module, images: Tensor, repetitions: int = 5) -> dict[str, float]:
     """Median seconds of each part of a forward pass.
 
     Attention is the branches; assembly the mixing of cells and putting kernels in order;
@@ -70,7 +70,7 @@ def _watch(layer: KWLayer, clock: Clock) -> None:
     layer.forward = clock.around('layers', layer.forward)
 
 
-def _parts(seconds: Dict[str, float]) -> Dict[str, float]:
+def _parts(seconds: dict[str, float]) -> dict[str, float]:
     attention, assembly, layers = (seconds[name] for name in ('attention', 'assembly', 'layers'))
     return dict(
         attention=attention,

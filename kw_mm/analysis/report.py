@@ -2,7 +2,8 @@
 
 import os
 import sys
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -34,9 +35,9 @@ class Analysis(NamedTuple):
     """
 
     name: str
-    size: Tuple[int, int]
-    parts: Dict[str, Cost]
-    warehouses: List[WarehouseRow]
+    size: tuple[int, int]
+    parts: dict[str, Cost]
+    warehouses: list[WarehouseRow]
 
     @property
     def cost(self) -> Cost:
@@ -61,7 +62,7 @@ def build_model(cfg: Config) -> nn.Module:
         raise UserError(f'the model of config {cfg.filename!r} cannot be built: {error}') from error
 
 
-def analyze(path: str, size: Optional[Sequence[int]] = None) -> Analysis:
+def analyze(path: str, size: Sequence[int] | None = None) -> Analysis:
     """Analyse the model of a config file.
 
     Args:
@@ -123,12 +124,12 @@ def print_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
 
-def _numbers(cost: Cost) -> List[str]:
+def _numbers(cost: Cost) -> list[str]:
     counts = (cost.static, cost.attention, cost.assembly, cost.multiply_adds)
     return [f'{cost.parameters / 1e6:.2f}', *(f'{count / 1e9:.4f}' for count in counts)]
 
 
-def _text(row: WarehouseRow) -> List[str]:
+def _text(row: WarehouseRow) -> list[str]:
     layers = ', '.join(f'{name} ({m})' for name, m in row.layers.items())
     return [
         row.name,

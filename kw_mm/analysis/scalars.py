@@ -1,16 +1,17 @@
 """Scalars of runs, as mmengine's ``LocalVisBackend`` logs them."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any
 
 from ..errors import UserError
 
-Curve = Tuple[List[float], List[float]]
+Curve = tuple[list[float], list[float]]
 COUNTERS = ('step', 'iter', 'epoch')
 
 
-def read_scalars(work_dir: str) -> Dict[str, Curve]:
+def read_scalars(work_dir: str) -> dict[str, Curve]:
     """Curves of a work dir: {name: (training steps, values)}.
 
     A resumed run is joined to what it continues: whatever had been logged beyond the step it
@@ -22,7 +23,7 @@ def read_scalars(work_dir: str) -> Dict[str, Curve]:
     """
     if not Path(work_dir).is_dir():
         raise UserError(f'work dir {str(work_dir)!r} does not exist')
-    curves: Dict[str, Dict[float, float]] = {}
+    curves: dict[str, dict[float, float]] = {}
     for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
         _join(curves, list(_points(file)))
     if not curves:
@@ -35,7 +36,7 @@ def read_scalars(work_dir: str) -> Dict[str, Curve]:
     return {name: (list(points), list(points.values())) for name, points in curves.items()}
 
 
-def name_runs(work_dirs: Sequence[str]) -> Dict[str, str]:
+def name_runs(work_dirs: Sequence[str]) -> dict[str, str]:
     """{name: work dir}: the last part of each path, with as many parts before it as tell the runs apart."""
     paths = list(dict.fromkeys(Path(folder).resolve() for folder in work_dirs))
     parts = 1
@@ -44,7 +45,7 @@ def name_runs(work_dirs: Sequence[str]) -> Dict[str, str]:
     return {'/'.join(path.parts[-parts:]): str(path) for path in paths}
 
 
-def _join(curves: Dict[str, Dict[float, float]], points: List[Tuple[str, int, float]]) -> None:
+def _join(curves: dict[str, dict[float, float]], points: list[tuple[str, int, float]]) -> None:
     if not points:
         return
     first = min(step for _, step, _ in points)
@@ -55,7 +56,7 @@ def _join(curves: Dict[str, Dict[float, float]], points: List[Tuple[str, int, fl
         curves.setdefault(name, {})[step] = value
 
 
-def _points(file: Path) -> Iterator[Tuple[str, int, float]]:
+def _points(file: Path) -> Iterator[tuple[str, int, float]]:
     step = None
     for record in _records(file):
         step = record['step'] if 'iter' in record else step
@@ -65,7 +66,7 @@ def _points(file: Path) -> Iterator[Tuple[str, int, float]]:
                     yield name, step, value
 
 
-def _records(file: Path) -> Iterator[Dict[str, Any]]:
+def _records(file: Path) -> Iterator[dict[str, Any]]:
     lines = [line for line in file.read_text(errors='replace').splitlines() if line.strip()]
     for number, line in enumerate(lines, 1):
         try:

@@ -5,8 +5,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Sequence
+from typing import Any, ContextManager, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
@@ -83,7 +84,7 @@ class Result(NamedTuple):
     memory: float
 
 
-def model_config(name: str, static: bool = False) -> Dict[str, Any]:
+def model_config(name: str, static: bool = False) -> dict[str, Any]:
     """The backbone's config of a name such as 'kw4x-r50'.
 
     Raises:
@@ -107,7 +108,7 @@ def model_config(name: str, static: bool = False) -> Dict[str, Any]:
     )
 
 
-def variants(setting: Setting) -> List[str]:
+def variants(setting: Setting) -> list[str]:
     """Names of what is measured."""
     names = ['plain', 'reference', 'fast']
     if setting.cells != 'float32' and setting.mode == 'forward' and setting.model.startswith('kw'):
@@ -163,7 +164,7 @@ def step_of(setting: Setting, variant: str) -> Callable[[], None]:
     return train if setting.mode == 'train' else inference
 
 
-def measure(setting: Setting, repetitions: int, memory: bool = True) -> List[Result]:
+def measure(setting: Setting, repetitions: int, memory: bool = True) -> list[Result]:
     """Time all variants, taking turns.
 
     Args:
@@ -173,7 +174,7 @@ def measure(setting: Setting, repetitions: int, memory: bool = True) -> List[Res
     """
     names = variants(setting)
     steps = {name: step_of(setting, name) for name in names}
-    times: Dict[str, List[float]] = {name: [] for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
     for step in steps.values():
         for _ in range(3 if 'cuda' in setting.device else 1):
             step()

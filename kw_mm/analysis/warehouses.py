@@ -1,6 +1,6 @@
 """How warehouses are laid out: the paper's Tables 14 (n and m) and 15 (which layers share)."""
 
-from typing import Dict, List, NamedTuple, Tuple
+from typing import NamedTuple
 
 from torch import nn
 
@@ -19,13 +19,13 @@ class WarehouseRow(NamedTuple):
     """
 
     name: str
-    cell: Tuple[int, int, int, int]
+    cell: tuple[int, int, int, int]
     num_mixtures: int
     num_cells: int
-    layers: Dict[str, int]
+    layers: dict[str, int]
 
 
-def describe_warehouses(model: nn.Module) -> List[WarehouseRow]:
+def describe_warehouses(model: nn.Module) -> list[WarehouseRow]:
     """All warehouses of a model, in the order of their plans; with the names of their layers in the model."""
     return [
         row
@@ -35,7 +35,7 @@ def describe_warehouses(model: nn.Module) -> List[WarehouseRow]:
     ]
 
 
-def _rows(prefix: str, module: nn.Module) -> List[WarehouseRow]:
+def _rows(prefix: str, module: nn.Module) -> list[WarehouseRow]:
     rows = []
     for name, warehouse in module.warehouses.items():
         layers = {

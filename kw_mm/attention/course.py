@@ -1,6 +1,6 @@
 """How attention moves over a run, and how it differs between two images."""
 
-from typing import List, Sequence
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -133,7 +133,7 @@ def draw_comparison(warehouses: Sequence[WarehouseAttention], samples: Sequence[
     return figure
 
 
-def _colors(number: int) -> List:
+def _colors(number: int) -> list:
     if number <= len(COLORS):
         return list(COLORS[:number])
     return list(matplotlib.colormaps['turbo'](np.linspace(0.05, 0.95, number)))

@@ -4,7 +4,7 @@ Attention is signed, so colours diverge: white is 0, red positive, blue negative
 every mixture takes the same whole number of pixels, so that none is lost among hundreds.
 """
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from matplotlib.axes import Axes
@@ -80,7 +80,7 @@ def map_scale(values: Tensor) -> Normalize:
 
 
 def draw_map(
-    axes: Axes, values: Tensor, scale: Normalize, bar: Optional[Axes] = None, label: str = ''
+    axes: Axes, values: Tensor, scale: Normalize, bar: Axes | None = None, label: str = ''
 ) -> None:
     """A map in given axes, with a colour bar where there are axes for it."""
     image = axes.imshow(
@@ -123,14 +123,14 @@ def mark_starts(axes: Axes, warehouse: WarehouseAttention) -> None:
         axes.plot(cells[own], mixtures[own], color=START_COLOR, linewidth=0.5, alpha=0.8)
 
 
-def layer_rows(warehouse: WarehouseAttention) -> List[Tuple[int, int]]:
+def layer_rows(warehouse: WarehouseAttention) -> list[tuple[int, int]]:
     """First and last mixture of each layer."""
     counts = torch.tensor([layer.alpha.shape[1] for layer in warehouse.layers])
     ends = counts.cumsum(0)
     return [(int(end - count), int(end) - 1) for end, count in zip(ends, counts)]
 
 
-def layer_labels(warehouse: WarehouseAttention) -> List[str]:
+def layer_labels(warehouse: WarehouseAttention) -> list[str]:
     """Names of the layers, without what all KW layers of a backbone have in front."""
     return [
         layer.name[len('backbone.') :] if layer.name.startswith('backbone.') else layer.name
@@ -142,7 +142,7 @@ def _count(number: int, thing: str) -> str:
     return f'{number} {thing}' if number == 1 else f'{number} {thing}s'
 
 
-def _frame(warehouse: WarehouseAttention, title: str) -> Tuple[Figure, Axes, Axes]:
+def _frame(warehouse: WarehouseAttention, title: str) -> tuple[Figure, Axes, Axes]:
     """Figure, axes of a map with layers labelled, and axes of its colour bar."""
     mixtures, cells = warehouse.starts.shape
     across = max(1, min(LARGEST, WIDEST // cells))

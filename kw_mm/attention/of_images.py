@@ -1,8 +1,8 @@
 """The attention that a model of a config pays to its cells for some images."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Sequence
 
 import torch
 from mmengine.dataset import pseudo_collate
@@ -26,7 +26,7 @@ def check_warehouses(model: nn.Module, config: str) -> None:
 
 
 @torch.no_grad()
-def attention_of(model: nn.Module, samples: Sequence[Sample]) -> List[WarehouseAttention]:
+def attention_of(model: nn.Module, samples: Sequence[Sample]) -> list[WarehouseAttention]:
     """Run a model on images, one by one, and gather the attention of its layers by warehouse.
 
     Of a layer that runs several times for an image (on regions, on several feature maps) the mean
@@ -38,7 +38,7 @@ def attention_of(model: nn.Module, samples: Sequence[Sample]) -> List[WarehouseA
         samples: At least one.
     """
     model.eval().to(get_device())
-    seen: Dict[str, List[Tensor]] = {}
+    seen: dict[str, list[Tensor]] = {}
     with AttentionRecorder(kw_layers(model)) as recorder:
         for sample in samples:
             model.test_step(pseudo_collate([sample.data]))
@@ -50,7 +50,7 @@ def attention_of(model: nn.Module, samples: Sequence[Sample]) -> List[WarehouseA
     return gather_attention(model, recorded)
 
 
-def find_checkpoints(path: str) -> List[str]:
+def find_checkpoints(path: str) -> list[str]:
     """Checkpoints of a work dir, ``epoch_*.pth`` or ``iter_*.pth``, in the order of training; or the file itself.
 
     Raises:

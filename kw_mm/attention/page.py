@@ -1,9 +1,10 @@
 """One HTML page that holds its pictures, and so can be opened, moved and sent as a single file."""
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import List, NamedTuple, Sequence
+from typing import NamedTuple
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
@@ -27,7 +28,7 @@ class Section(NamedTuple):
     """A part of a page."""
 
     title: str
-    pictures: List[Picture]
+    pictures: list[Picture]
     table: Sequence[Sequence[str]] = ()  # the first row is its head
 
 

@@ -1,6 +1,6 @@
 """Listening to the attention branches of KW layers while a model runs."""
 
-from typing import Dict, List, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,9 @@ class AttentionRecorder:
 
     def __init__(self, layers: Mapping[str, KWLayer]):
         self.layers = layers
-        self._alpha: Dict[str, List[Tensor]] = {}
-        self._hidden: Dict[str, Tensor] = {}
-        self._handles: List[torch.utils.hooks.RemovableHandle] = []
+        self._alpha: dict[str, list[Tensor]] = {}
+        self._hidden: dict[str, Tensor] = {}
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> 'AttentionRecorder':
         for name, layer in self.layers.items():
@@ -41,7 +41,7 @@ class AttentionRecorder:
         self._handles.clear()
         self._hidden.clear()
 
-    def take(self) -> Dict[str, Tensor]:
+    def take(self) -> dict[str, Tensor]:
         """Attention seen since the last call, shape (inputs, m, n + 1), or (inputs, m, n) without a zero cell.
 
         On the CPU, float32. Layers that did not run are missing.

@@ -1,7 +1,8 @@
 """Everything about the attention of one model, as pictures and as one page."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, NamedTuple, Sequence
+from typing import NamedTuple
 
 from ..analysis.figures import save_figure
 from .course import draw_comparison, draw_course, draw_maps_of_run
@@ -31,7 +32,7 @@ class Checkpoint(NamedTuple):
     """A checkpoint and the attention of its warehouses."""
 
     name: str
-    warehouses: List[WarehouseAttention]
+    warehouses: list[WarehouseAttention]
 
 
 def write_attention_report(
@@ -66,7 +67,7 @@ def write_attention_report(
     )
 
 
-def _row(warehouse: WarehouseAttention) -> List[str]:
+def _row(warehouse: WarehouseAttention) -> list[str]:
     summary = (f'{value:.3f}' for value in warehouse.summary.values())
     mixtures, cells = warehouse.starts.shape
     return [warehouse.name, str(mixtures), str(cells), f'{warehouse.temperature:.3g}', *summary]
@@ -81,7 +82,7 @@ def _course(out: Path, checkpoints: Sequence[Checkpoint]) -> Picture:
 
 def _pictures(
     out: Path, number: int, checkpoints: Sequence[Checkpoint], samples: Sequence[Sample]
-) -> List[Picture]:
+) -> list[Picture]:
     warehouse = checkpoints[-1].warehouses[number]
     figures = {
         'mean': (

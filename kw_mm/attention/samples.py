@@ -1,7 +1,8 @@
 """Images for looking into a model: files, or the first ones of a config's validation set, through its pipeline."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
@@ -26,10 +27,10 @@ class Sample(NamedTuple):
 
     name: str
     image: np.ndarray
-    data: Dict[str, Any]
+    data: dict[str, Any]
 
 
-def file_samples(cfg: Config, paths: Sequence[str]) -> List[Sample]:
+def file_samples(cfg: Config, paths: Sequence[str]) -> list[Sample]:
     """Image files, and those in folders, through the config's test pipeline without its annotations.
 
     Raises:
@@ -49,7 +50,7 @@ def file_samples(cfg: Config, paths: Sequence[str]) -> List[Sample]:
         ]
 
 
-def validation_samples(cfg: Config, number: int) -> List[Sample]:
+def validation_samples(cfg: Config, number: int) -> list[Sample]:
     """The first images of the config's validation set.
 
     Raises:
@@ -70,7 +71,7 @@ def _scope(cfg: Config):
     return DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine'))
 
 
-def _pipelines(dataset: Any) -> Iterator[List[Dict]]:
+def _pipelines(dataset: Any) -> Iterator[list[dict]]:
     if isinstance(dataset, dict):
         if dataset.get('pipeline'):
             yield dataset['pipeline']
@@ -78,8 +79,8 @@ def _pipelines(dataset: Any) -> Iterator[List[Dict]]:
             yield from _pipelines(inner)
 
 
-def _expand(paths: Sequence[str]) -> List[Path]:
-    found: List[Path] = []
+def _expand(paths: Sequence[str]) -> list[Path]:
+    found: list[Path] = []
     for path in map(Path, paths):
         files = (
             sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
@@ -96,7 +97,7 @@ def _expand(paths: Sequence[str]) -> List[Path]:
     return found
 
 
-def _read(pipeline: Compose, path: Path, index: int) -> Dict[str, Any]:
+def _read(pipeline: Compose, path: Path, index: int) -> dict[str, Any]:
     try:
         return pipeline(dict(img_path=str(path), img_id=index))
     except Exception as error:  # what a damaged file raises depends on the reader
@@ -105,11 +106,11 @@ def _read(pipeline: Compose, path: Path, index: int) -> Dict[str, Any]:
         ) from error
 
 
-def _sample(name: str, data: Dict[str, Any]) -> Sample:
+def _sample(name: str, data: dict[str, Any]) -> Sample:
     return Sample(
         name, np.ascontiguousarray(data['inputs'][:3].flip(0).permute(1, 2, 0).numpy()), data
     )
 
 
-def _file_name(data: Dict[str, Any]) -> str:
+def _file_name(data: dict[str, Any]) -> str:
     return Path(data['data_samples'].metainfo.get('img_path', 'image')).name

@@ -1,8 +1,9 @@
 """Attention of whole warehouses: mean, entropy, and whose cells it goes to."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ class WarehouseAttention:
     name: str
     num_cells: int
     temperature: float
-    layers: List[LayerAttention]
+    layers: list[LayerAttention]
 
     @property
     def weights(self) -> Tensor:
@@ -54,7 +55,7 @@ class WarehouseAttention:
         return self.weights[..., : self.num_cells]
 
     @property
-    def zero(self) -> Optional[Tensor]:
+    def zero(self) -> Tensor | None:
         """alpha of the zero cell, shape (images, m_t); None where there is no zero cell."""
         weights = self.weights
         return weights[..., -1] if weights.shape[-1] > self.num_cells else None
@@ -75,7 +76,7 @@ class WarehouseAttention:
         return float(entropy(self.weights).mean())
 
     @property
-    def summary(self) -> Dict[str, float]:
+    def summary(self) -> dict[str, float]:
         """What the attention is like in a few numbers between 0 and 1.
 
         Returns:
@@ -94,7 +95,7 @@ class WarehouseAttention:
             'negative': float(negative),
         }
 
-    def differences(self, first: int, second: int) -> Dict[str, float]:
+    def differences(self, first: int, second: int) -> dict[str, float]:
         """How much the attention of each layer differs between two images: sum |a - b| / mean of sum |a| and sum |b|.
 
         From 0, alike, to 2, opposite; of the cells alone.
@@ -108,7 +109,7 @@ class WarehouseAttention:
         return found
 
     @property
-    def owners(self) -> Optional[Tensor]:
+    def owners(self) -> Tensor | None:
         """Which layer a cell was given to when the warehouse was made, shape (n, ).
 
         None where layers start from the same cells or from none, and cells belong to nobody.
@@ -133,7 +134,7 @@ def entropy(weights: Tensor) -> Tensor:
     return torch.special.entr(share).sum(dim=-1) / largest
 
 
-def gather_attention(model: nn.Module, recorded: Mapping[str, Tensor]) -> List[WarehouseAttention]:
+def gather_attention(model: nn.Module, recorded: Mapping[str, Tensor]) -> list[WarehouseAttention]:
     """Sort what an :class:`AttentionRecorder` of ``kw_layers(model)`` took by warehouse.
 
     Warehouses of the same name in several modules have their module's name in front. Those whose
@@ -169,6 +170,6 @@ def gather_attention(model: nn.Module, recorded: Mapping[str, Tensor]) -> List[W
     return found
 
 
-def _first_start(beta: Tensor) -> Optional[int]:
+def _first_start(beta: Tensor) -> int | None:
     starts = beta.any(dim=0).nonzero()
     return int(starts[0]) if len(starts) else None

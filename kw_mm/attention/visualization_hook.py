@@ -1,7 +1,5 @@
 """Shows, while a model trains, how its warehouses are used."""
 
-from typing import Optional
-
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -53,8 +51,8 @@ class AttentionVisualizationHook(Hook):
                 f'interval={interval!r} is no number of epochs or iterations; use for example 1'
             )
         self.interval, self.by_epoch, self.draw = interval, by_epoch, draw
-        self._model: Optional[nn.Module] = None
-        self._recorder: Optional[AttentionRecorder] = None
+        self._model: nn.Module | None = None
+        self._recorder: AttentionRecorder | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Find the KW layers."""

@@ -3,7 +3,6 @@
 import os
 from argparse import Namespace
 from pathlib import Path
-from typing import List
 
 from mmengine.device import get_device
 from torch import nn
@@ -44,6 +43,6 @@ def visualize_attention(args: Namespace) -> Path:
     return write_attention_report(args.out, title, found, samples)
 
 
-def _look(model: nn.Module, path: str, samples: List[Sample]) -> Checkpoint:
+def _look(model: nn.Module, path: str, samples: list[Sample]) -> Checkpoint:
     load_whole(model, for_openmmlab(read_checkpoint(path, get_device())), path)
     return Checkpoint(Path(path).stem, attention_of(model, samples))

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from typing import Dict, Iterable, List, Mapping, MutableMapping, Optional, Tuple
+from collections.abc import Iterable, Mapping, MutableMapping
 
 from mmengine.logging import print_log
 from mmengine.model.weight_init import update_init_info
@@ -55,7 +55,7 @@ class LoadsAnyLayout:
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def load_pretrained(module: nn.Module, checkpoint: str, prefix: Optional[str] = None) -> None:
+def load_pretrained(module: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
     """Load a module from a checkpoint file, or from what is under ``prefix`` in it.
 
     Raises:
@@ -113,7 +113,7 @@ def adapt(
 
 def _take(
     state_dict: MutableMapping[str, Tensor], prefix: str, home: str
-) -> Tuple[Dict[str, Tensor], List[str]]:
+) -> tuple[dict[str, Tensor], list[str]]:
     """Remove the module's entries from a state dict: the entries, and keys of other modules."""
     if prefix:
         entries = below(state_dict, prefix)
@@ -129,12 +129,12 @@ def _take(
     return (inner, [key for key in entries if not key.startswith(home)]) if inner else (entries, [])
 
 
-def _own(names: LayoutNames, entries: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+def _own(names: LayoutNames, entries: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     foreign = [key for key in entries if names.foreign and key.startswith(names.foreign)]
     return {key: value for key, value in entries.items() if key not in foreign}, foreign
 
 
-def _as_vector(value: Tensor, own: Optional[Tensor]) -> Tensor:
+def _as_vector(value: Tensor, own: Tensor | None) -> Tensor:
     """A layer scale, which some projects keep as (C, 1, 1) or (1, C, 1, 1), as the module's (C, )."""
     is_vector = own is not None and own.dim() == 1 and value.squeeze().shape == own.shape
     return value.reshape(own.shape) if is_vector else value
@@ -145,7 +145,7 @@ def _check(
     own: Mapping[str, Tensor],
     entries: Mapping[str, Tensor],
     used: Mapping[str, Tensor],
-    resized: Tuple[str, ...],
+    resized: tuple[str, ...],
 ) -> None:
     problems = dict(
         missing=[key for key in own if key not in used and not key.endswith('.frozen_cells')],
@@ -172,7 +172,7 @@ def _check(
 
 
 def _budget(module: nn.Module) -> float:
-    layers: List[KWLayer] = list(kw_layers(module).values())
+    layers: list[KWLayer] = list(kw_layers(module).values())
     mixed = sum(math.prod(layer.partition.kernel_shape) for layer in layers)
     return (
         sum(warehouse.cells.numel() for warehouse in module.warehouses.values()) / mixed
@@ -181,7 +181,7 @@ def _budget(module: nn.Module) -> float:
     )
 
 
-def _log(module: nn.Module, layout: str, used: int, left_over: List[str], kept: List[str]) -> None:
+def _log(module: nn.Module, layout: str, used: int, left_over: list[str], kept: list[str]) -> None:
     line = f'{type(module).__name__}: {LAYOUTS[layout]} layout, {used} tensors used'
     if left_over:
         line += f'; of other modules: {summarise(left_over)}'
@@ -201,6 +201,6 @@ def summarise(keys: Iterable[str], most: int = 12) -> str:
     )
 
 
-def _few(keys: List[str], most: int = 3) -> str:
+def _few(keys: list[str], most: int = 3) -> str:
     rest = f' and {len(keys) - most} more' if len(keys) > most else ''
     return ', '.join(keys[:most]) + rest

@@ -1,6 +1,7 @@
 """Converting whole checkpoint files between our layout, the published one and plain static networks."""
 
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
@@ -37,12 +38,12 @@ class Parts(NamedTuple):
         detector: Entries of neck and heads of a detector, under their full names.
     """
 
-    backbone: Dict[str, Tensor]
-    classifier: Dict[str, Tensor]
-    detector: Dict[str, Tensor]
+    backbone: dict[str, Tensor]
+    classifier: dict[str, Tensor]
+    detector: dict[str, Tensor]
 
 
-def convert(content: Any, to: str = 'kw_mm', *, budget: float = 1) -> Dict[str, Dict[str, Tensor]]:
+def convert(content: Any, to: str = 'kw_mm', *, budget: float = 1) -> dict[str, dict[str, Tensor]]:
     """Convert what a checkpoint file holds.
 
     Args:
@@ -84,7 +85,7 @@ def convert(content: Any, to: str = 'kw_mm', *, budget: float = 1) -> Dict[str, 
     return _published(parts, backbone, head)
 
 
-def for_openmmlab(content: Any) -> Dict[str, Any]:
+def for_openmmlab(content: Any) -> dict[str, Any]:
     """A whole OpenMMLab model's checkpoint from a file of any layout; files of OpenMMLab's own form stay as they are.
 
     Published and torchvision-style files have no ``backbone.`` in front of the backbone's keys;
@@ -131,8 +132,8 @@ def split(entries: Mapping[str, Tensor]) -> Parts:
 
 
 def join(
-    parts: Parts, backbone: Mapping[str, Tensor], head: Optional[Any] = None
-) -> Dict[str, Dict[str, Tensor]]:
+    parts: Parts, backbone: Mapping[str, Tensor], head: Any | None = None
+) -> dict[str, dict[str, Tensor]]:
     """A whole network under OpenMMLab's names."""
     state_dict = {f'backbone.{key}': value for key, value in backbone.items()}
     if head is not None:
@@ -147,12 +148,12 @@ def join(
     return dict(state_dict={**state_dict, **parts.detector})
 
 
-def _load_backbone(entries: Mapping[str, Tensor], budget: Optional[float]) -> nn.Module:
+def _load_backbone(entries: Mapping[str, Tensor], budget: float | None) -> nn.Module:
     cfg = identify(entries)
     if cfg is None:
         raise CheckpointError(f'the weights look like {looks_like(entries)}; {CONVERTED}')
     budgets = PUBLISHED_BUDGETS if budget is None else (budget,)
-    problem: Optional[CheckpointError] = None
+    problem: CheckpointError | None = None
     for candidate in [cfg] if 'conv' in cfg else [dict(cfg, budget=value) for value in budgets]:
         backbone = MODELS.build(candidate)
         try:
@@ -163,7 +164,7 @@ def _load_backbone(entries: Mapping[str, Tensor], budget: Optional[float]) -> nn
     raise problem
 
 
-def _load_head(parts: Parts) -> Optional[nn.Module]:
+def _load_head(parts: Parts) -> nn.Module | None:
     """The classifier as a module where it has a warehouse."""
     published = any(key.startswith(KW_CLASSIFIER) for key in parts.classifier)
     ours = below(parts.classifier, 'head.')
@@ -187,7 +188,7 @@ def _load_head(parts: Parts) -> Optional[nn.Module]:
     return head
 
 
-def _static(module: nn.Module) -> Dict[str, Tensor]:
+def _static(module: nn.Module) -> dict[str, Tensor]:
     if float(module.temperature) != 1:
         raise CheckpointError(
             f'the network is at temperature {float(module.temperature):g}: its kernels depend on the '
@@ -211,8 +212,8 @@ def start_kernel(layer: KWLayer) -> Tensor:
 
 
 def _published(
-    parts: Parts, backbone: nn.Module, head: Optional[nn.Module]
-) -> Dict[str, Dict[str, Tensor]]:
+    parts: Parts, backbone: nn.Module, head: nn.Module | None
+) -> dict[str, dict[str, Tensor]]:
     state_dict = _published_names(backbone)
     if head is not None:
         number = len(backbone.warehouses)
@@ -230,7 +231,7 @@ def _published(
     return dict(state_dict=state_dict)
 
 
-def _published_names(module: nn.Module, first: int = 0) -> Dict[str, Tensor]:
+def _published_names(module: nn.Module, first: int = 0) -> dict[str, Tensor]:
     numbers = {
         f'warehouses.{name}.cells': f'warehouse_manager.weights.{first + i}'
         for i, name in enumerate(module.warehouses)
@@ -248,7 +249,7 @@ def _published_names(module: nn.Module, first: int = 0) -> Dict[str, Tensor]:
     }
 
 
-def _mmpretrain_names(entries: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+def _mmpretrain_names(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
     known = identify(entries)
     if known is None:
         raise CheckpointError(f'the weights look like {looks_like(entries)}; {CONVERTED}')

@@ -3,7 +3,8 @@
 import math
 import re
 from collections import Counter
-from typing import Any, Dict, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -45,13 +46,13 @@ def layout_of(keys) -> str:
     )
 
 
-def identify(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any]]:
+def identify(entries: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """The backbone's config without its budget, e.g. ``dict(type='KWResNet', depth=50)``; None if it is none we know."""
     known = (family(entries) for family in (_convnext, _mobilenet, _vision_transformer, _resnet))
     return next((cfg for cfg in known if cfg), None)
 
 
-def dynamic_conv(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any]]:
+def dynamic_conv(entries: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """Config of the compared dynamic convolution that a network has, e.g. ``dict(type='ODConv2d', num_kernels=4)``."""
     for key, weight in entries.items():
         branch = key[: -len('weight')] + 'attention.'
@@ -93,7 +94,7 @@ def architecture(entries: Mapping[str, Tensor]) -> str:
 
 
 def looks_like(
-    entries: Mapping[str, Tensor], reference: Optional[Tuple[float, Mapping[str, Tensor]]] = None
+    entries: Mapping[str, Tensor], reference: tuple[float, Mapping[str, Tensor]] | None = None
 ) -> str:
     """A state dict in words.
 
@@ -128,7 +129,7 @@ def _cell_values(entries: Mapping[str, Tensor]) -> int:
     )
 
 
-def _mobilenet(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any]]:
+def _mobilenet(entries: Mapping[str, Tensor]) -> dict[str, Any] | None:
     stem = next((entries[key] for key in MOBILENET_STEMS if key in entries), None)
     return (
         None
@@ -137,7 +138,7 @@ def _mobilenet(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any]]:
     )
 
 
-def _convnext(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any]]:
+def _convnext(entries: Mapping[str, Tensor]) -> dict[str, Any] | None:
     depths, channels = Counter(), {}
     for key, value in entries.items():
         match = CONVNEXT_BLOCK.match(key)
@@ -155,7 +156,7 @@ def _convnext(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any]]:
     return dict(type='KWConvNeXt', arch=arch, out_indices=outputs)
 
 
-def _vision_transformer(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any]]:
+def _vision_transformer(entries: Mapping[str, Tensor]) -> dict[str, Any] | None:
     hidden = [len(value) for key, value in entries.items() if VISION_TRANSFORMER_BLOCK.match(key)]
     if not hidden or 'pos_embed' not in entries:
         return None
@@ -182,18 +183,18 @@ def _vision_transformer(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any
     )
 
 
-def _resnet(entries: Mapping[str, Tensor]) -> Optional[Dict[str, Any]]:
+def _resnet(entries: Mapping[str, Tensor]) -> dict[str, Any] | None:
     blocks, bottleneck = _resnet_blocks(entries)
     depth = (BOTTLENECK if bottleneck else BASIC).get(blocks)
     return _dynamic(entries, dict(type='KWResNet', depth=depth)) if depth else None
 
 
-def _dynamic(entries: Mapping[str, Tensor], cfg: Dict[str, Any]) -> Dict[str, Any]:
+def _dynamic(entries: Mapping[str, Tensor], cfg: dict[str, Any]) -> dict[str, Any]:
     conv = dynamic_conv(entries)
     return dict(cfg, type=cfg['type'].replace('KW', 'Dynamic'), conv=conv) if conv else cfg
 
 
-def _resnet_blocks(entries: Mapping[str, Tensor]) -> Tuple[Tuple[int, ...], bool]:
+def _resnet_blocks(entries: Mapping[str, Tensor]) -> tuple[tuple[int, ...], bool]:
     """(blocks of each stage, whether they are bottlenecks)."""
     found = [
         match

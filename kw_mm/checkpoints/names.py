@@ -1,9 +1,9 @@
 """How other projects call the weights of a network, as data."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Dict, Mapping, Optional, Sequence, Tuple
 
-Prefixes = Tuple[Tuple[str, str], ...]
+Prefixes = tuple[tuple[str, str], ...]
 
 # (blocks of each group) of MobileNetV2; the first group does not expand
 MOBILENET_V2_BLOCKS = (1, 2, 3, 4, 3, 3, 1)
@@ -34,13 +34,13 @@ class LayoutNames:
     warehouses: Mapping[int, str] = field(default_factory=dict)
     published: Prefixes = ()
     static: Mapping[str, Prefixes] = field(default_factory=lambda: {'torchvision': ()})
-    foreign: Tuple[str, ...] = ()
-    optional: Tuple[str, ...] = ()
-    resized: Tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    resized: tuple[str, ...] = ()
     classifier: str = 'fc.'
     home: str = 'backbone.'
 
-    def rename(self, key: str, prefixes: Prefixes) -> Optional[str]:
+    def rename(self, key: str, prefixes: Prefixes) -> str | None:
         """Our name of a key; None if it belongs to another module."""
         renamed = rename(key, prefixes)
         return None if renamed == key and key.startswith(self.foreign) else renamed
@@ -143,7 +143,7 @@ def torchvision_convnext(depths: Sequence[int]) -> Prefixes:
     return tuple(pairs)
 
 
-def convnext(depths: Sequence[int]) -> Dict[str, Prefixes]:
+def convnext(depths: Sequence[int]) -> dict[str, Prefixes]:
     """Names of plain ConvNeXts, by project."""
     return {
         'facebook': facebook_convnext(depths),
@@ -179,7 +179,7 @@ def _blocks(blocks: Sequence[int], first: int = 1):
     )
 
 
-MOBILENET_V2: Dict[str, Prefixes] = {
+MOBILENET_V2: dict[str, Prefixes] = {
     'torchvision': torchvision_mobilenet_v2(),
     'timm': timm_mobilenet_v2(),
     'mmpretrain': (),

@@ -5,7 +5,7 @@ convolutions there, and its norm is called ``bn``. The temperature is not in suc
 keeps its own, by default the 1 that training ends with.
 """
 
-from typing import Dict, List, Mapping, Tuple
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -16,7 +16,7 @@ THEIR_NORM, OUR_NORM = '.attention.bn.', '.attention.norm.'
 
 def from_odconv(
     module: nn.Module, names: LayoutNames, entries: Mapping[str, Tensor]
-) -> Tuple[Dict[str, Tensor], List[str]]:
+) -> tuple[dict[str, Tensor], list[str]]:
     """Published entries under our names, and the keys that belong to another module of the network."""
     used, foreign = {}, []
     for key, value in entries.items():

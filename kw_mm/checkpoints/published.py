@@ -6,7 +6,7 @@ a module keeps its own.
 """
 
 import re
-from typing import Dict, List, Mapping, Tuple
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ LAYER_SCALE = re.compile(r'stages\.\d+\.\d+\.gamma$')
 
 def from_published(
     module: nn.Module, names: LayoutNames, entries: Mapping[str, Tensor]
-) -> Tuple[Dict[str, Tensor], List[str]]:
+) -> tuple[dict[str, Tensor], list[str]]:
     """Published entries under our names, and the keys that belong to another module of the network."""
     used, foreign = {}, []
     for key, value in entries.items():

@@ -7,8 +7,9 @@ stand-ins.
 
 import os
 import pickle
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Dict, Iterator, Optional
+from typing import Any
 
 import mmengine.runner.checkpoint
 import numpy as np
@@ -145,7 +146,7 @@ def weights_only() -> Iterator[None]:
 
 
 @contextmanager
-def _environment(values: Dict[str, Optional[str]]) -> Iterator[None]:
+def _environment(values: dict[str, str | None]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
     _set(values)
     try:
@@ -154,7 +155,7 @@ def _environment(values: Dict[str, Optional[str]]) -> Iterator[None]:
         _set(before)
 
 
-def _set(values: Dict[str, Optional[str]]) -> None:
+def _set(values: dict[str, str | None]) -> None:
     for name, value in values.items():
         if value is None:
             os.environ.pop(name, None)
@@ -162,7 +163,7 @@ def _set(values: Dict[str, Optional[str]]) -> None:
             os.environ[name] = value
 
 
-def _allowed() -> Dict[str, Any]:
+def _allowed() -> dict[str, Any]:
     """By the full name of a global in a file, the object that is used for it."""
     stand_ins = {
         'mmengine.logging.history_buffer.HistoryBuffer': Inert,

@@ -1,6 +1,7 @@
 """Finding the weights in what a checkpoint file holds."""
 
-from typing import Any, Dict, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -8,7 +9,7 @@ WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'model_ema', 'state_dict_
 WRAPPER_PREFIXES = ('module.', '_orig_mod.')
 
 
-def unwrap(content: Any) -> Dict[str, Tensor]:
+def unwrap(content: Any) -> dict[str, Tensor]:
     """The state dict inside a checkpoint: alone or under a training framework's wrappings.
 
     Args:
@@ -37,7 +38,7 @@ def unwrap(content: Any) -> Dict[str, Tensor]:
     return tensors
 
 
-def below(state_dict: Mapping[str, Tensor], prefix: str) -> Dict[str, Tensor]:
+def below(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The entries under a prefix, without it."""
     return {
         key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)

@@ -9,7 +9,7 @@ to 1, the result is exactly the plain network. The other dynamic convolutions sc
 factors that no weights make 1.
 """
 
-from typing import Dict, List, Mapping, Tuple
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ from .names import LayoutNames, Prefixes
 
 def from_static(
     module: nn.Module, names: LayoutNames, entries: Mapping[str, Tensor]
-) -> Tuple[Dict[str, Tensor], List[str]]:
+) -> tuple[dict[str, Tensor], list[str]]:
     """A plain network's entries under our names, kernels placed, and the keys that belong to another module.
 
     Raises:
@@ -68,7 +68,7 @@ def _plain_keys(module: nn.Module, layers: Mapping[str, KWLayer]) -> set:
 
 def _renamed(
     names: LayoutNames, prefixes: Prefixes, entries: Mapping[str, Tensor]
-) -> Tuple[Dict[str, Tensor], List[str]]:
+) -> tuple[dict[str, Tensor], list[str]]:
     used, foreign = {}, []
     for key, value in entries.items():
         ours = names.rename(key, prefixes)
@@ -88,7 +88,7 @@ def _refuse_other_starts(module: nn.Module, layers: Mapping[str, KWLayer]) -> No
             )
 
 
-def _place_in_dynamic_convs(module: nn.Module, used: Dict[str, Tensor]) -> None:
+def _place_in_dynamic_convs(module: nn.Module, used: dict[str, Tensor]) -> None:
     for name, layer in module.named_modules():
         if isinstance(layer, DynamicConv2d):
             if not isinstance(layer, DYConv2d):
@@ -108,5 +108,5 @@ def _fits(layer: KWLayer, kernel: Tensor) -> bool:
     return tuple(kernel.shape) == shape or tuple(kernel.shape) + (1, 1) == shape
 
 
-def _unchanged(name: str, layer: nn.Module) -> Dict[str, Tensor]:
+def _unchanged(name: str, layer: nn.Module) -> dict[str, Tensor]:
     return {f'{name}.attention.{key}': value for key, value in layer.attention.state_dict().items()}

@@ -9,9 +9,10 @@ import _codecs
 import pickle
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Dict, Iterator
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ LATER_KNOWN = {
     'collections.Counter': Counter,
     'torch.device': torch.device,
 }  # to torch after 2.1
-STAND_INS: ContextVar[Dict[str, Any]] = ContextVar('stand-ins', default={})
+STAND_INS: ContextVar[dict[str, Any]] = ContextVar('stand-ins', default={})
 
 
 class Unpickler(pickle._Unpickler):  # in Python, since C's has no say in BUILD
@@ -70,7 +71,7 @@ class Unpickler(pickle._Unpickler):  # in Python, since C's has no say in BUILD
     }
 
 
-def _known() -> Dict[str, Any]:
+def _known() -> dict[str, Any]:
     return {
         **LATER_KNOWN,
         **torch._weights_only_unpickler._get_allowed_globals(),
@@ -83,7 +84,7 @@ def load(file: Any, *, encoding: str = 'ASCII') -> Any:
 
 
 @contextmanager
-def building(stand_ins: Dict[str, Any]) -> Iterator[None]:
+def building(stand_ins: dict[str, Any]) -> Iterator[None]:
     """Have ``torch.load(weights_only=True)`` build stand-ins, too.
 
     Args:

@@ -1,6 +1,6 @@
 """Loading a checkpoint into a whole OpenMMLab model."""
 
-from typing import Any, Dict
+from typing import Any
 
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
@@ -10,7 +10,7 @@ from ..errors import CheckpointError
 
 def load_whole(
     model: nn.Module,
-    checkpoint: Dict[str, Any],
+    checkpoint: dict[str, Any],
     path: str,
     *,
     strict: bool = True,

@@ -11,11 +11,12 @@ import os
 import shutil
 import tempfile
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -62,8 +63,8 @@ class PublishedModel:
         return '-kw' in self.name or '-odconv' in self.name
 
 
-@lru_cache(maxsize=None)
-def published_models() -> Dict[str, PublishedModel]:
+@cache
+def published_models() -> dict[str, PublishedModel]:
     """All published models by name."""
     with open(TABLE, newline='') as file:
         rows = list(csv.DictReader(file))
@@ -193,6 +194,6 @@ def _only_one_process(target: Path) -> Iterator[None]:
 
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
-def load_published(filename: str, map_location: Any = None) -> Dict:
+def load_published(filename: str, map_location: Any = None) -> dict:
     """mmengine's entry point for ``kw://NAME``."""
     return read_checkpoint(str(fetch(filename[len(SCHEME) :])), map_location or 'cpu')

@@ -1,7 +1,5 @@
 """What the compared dynamic convolutions have in common: geometry, K kernels and their mixing, the temperature."""
 
-from typing import Optional, Tuple, Union
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
@@ -59,12 +57,12 @@ class DynamicConv2d(nn.Module):
         out_channels: int,
         kernel_size: Size,
         stride: Size = 1,
-        padding: Union[Size, str] = 0,
+        padding: Size | str = 0,
         dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
         *,
-        kernels: Tuple[int, ...] = (),
+        kernels: tuple[int, ...] = (),
     ):
         super().__init__()
         if in_channels % groups or out_channels % groups:
@@ -89,7 +87,7 @@ class DynamicConv2d(nn.Module):
     def init_weights(self) -> None:
         """Nothing to do: these layers are initialised when they are built, and OpenMMLab must leave them so."""
 
-    def convolve(self, x: Tensor, kernels: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+    def convolve(self, x: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
         """Convolve image b with kernel b, shape (B, C_out, C_in / groups, kh, kw)."""
         return conv2d_per_image(
             x, kernels, bias, self.stride, self.padding, self.dilation, self.groups

@@ -6,8 +6,6 @@ published code (https://github.com/XudongLinthu/context-gated-convolution), 1x1 
 plain ones.
 """
 
-from typing import Union
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -87,7 +85,7 @@ class CGCConv2d(nn.Conv2d):
         out_channels: int,
         kernel_size: Size,
         stride: Size = 1,
-        padding: Union[Size, str] = 0,
+        padding: Size | str = 0,
         dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,

@@ -6,7 +6,7 @@ the block's input (:func:`share_routing`); the classifier is :class:`CondLinear`
 the size reported for ResNet-18; a routing of every layer's own would add 10 k parameters to it.
 """
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -47,12 +47,10 @@ class CondConv2d(MixedConv2d):
 
     def __init__(self, *args, num_kernels: int = 8, **kwargs):
         super().__init__(*args, num_kernels=num_kernels, **kwargs)
-        self.attention: Optional[CondConvAttention] = CondConvAttention(
-            self.in_channels, num_kernels
-        )
+        self.attention: CondConvAttention | None = CondConvAttention(self.in_channels, num_kernels)
         self._leader = ()  # a tuple, so that nn.Module does not adopt the layer it may hold
         self._hands_on = self._is_last = False
-        self._routing: Optional[Tensor] = None
+        self._routing: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""

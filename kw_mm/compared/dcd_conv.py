@@ -8,7 +8,6 @@ be made for each image. Sizes are those of the published ResNets.
 """
 
 import math
-from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +40,7 @@ class DCDAttention(nn.Module):
         self.fc_phi = nn.Linear(hidden, dim**2, bias=False)
         self.fc_scale = nn.Linear(hidden, out_channels, bias=False)
 
-    def forward(self, pooled: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(B, in_features) -> Phi, shape (B, L, L), and Lambda's diagonal, shape (B, C_out)."""
         hidden = self.fc(pooled)
         hidden = hidden * gate(self.fc_gate(hidden))
@@ -84,7 +83,7 @@ class DCDConv2d(DynamicConv2d):
         bias: bool = True,
         *,
         pool_size: int = 1,
-        dim: Optional[int] = None,
+        dim: int | None = None,
         reduction: float = 1 / 16,
     ):
         super().__init__(

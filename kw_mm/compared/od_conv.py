@@ -7,7 +7,7 @@ same for all kernels.
 """
 
 import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +32,9 @@ class Attentions(NamedTuple):
     """
 
     channel: Tensor
-    filter: Optional[Tensor]
-    spatial: Optional[Tensor]
-    kernel: Optional[Tensor]
+    filter: Tensor | None
+    spatial: Tensor | None
+    kernel: Tensor | None
 
 
 class ODConvAttention(nn.Module):
@@ -89,7 +89,7 @@ class ODConvAttention(nn.Module):
         check_batch(self.norm, hidden, 'ODConv')
         hidden = self.relu(self.norm(hidden))
 
-        def gate(fc: Optional[nn.Linear]) -> Optional[Tensor]:
+        def gate(fc: nn.Linear | None) -> Tensor | None:
             return None if fc is None else torch.sigmoid(fc(hidden) / temperature)
 
         kernel = (
@@ -208,7 +208,7 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
             kernels.unflatten(1, (self.groups, -1)) * math.prod(factors[1:], start=factors[0])
         ).flatten(1, 2)
 
-    def _scaled(self, out: Tensor, filter_attention: Optional[Tensor]) -> Tensor:
+    def _scaled(self, out: Tensor, filter_attention: Tensor | None) -> Tensor:
         out = out if filter_attention is None else out * per_channel(filter_attention)
         return out if self.bias is None else out + per_channel(self.bias[None].to(out.dtype))
 

@@ -8,8 +8,6 @@ the published code (https://github.com/megvii-model/WeightNet), where the layers
 the first linear map, every layer has its own.
 """
 
-from typing import Union
-
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +59,7 @@ class WeightNetConv2d(nn.Conv2d):
         out_channels: int,
         kernel_size: Size,
         stride: Size = 1,
-        padding: Union[Size, str] = 0,
+        padding: Size | str = 0,
         dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,

@@ -1,7 +1,8 @@
 """Detections in COCO's result form: a list of dicts, one per detection."""
 
 import json
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from mmdet.datasets import CocoDataset
@@ -12,7 +13,7 @@ from torch import Tensor
 COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 
-def category_ids(classes: Sequence[str], annotation_file: Optional[str] = None) -> List[int]:
+def category_ids(classes: Sequence[str], annotation_file: str | None = None) -> list[int]:
     """The dataset's category id of each label.
 
     Args:
@@ -42,7 +43,7 @@ def coco_results(
     file_name: str,
     classes: Sequence[str],
     ids: Sequence[int],
-) -> List[Dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """Detections of one image.
 
     Args:
@@ -78,7 +79,7 @@ def coco_results(
     return results
 
 
-def _run_lengths(masks: Any) -> List[Dict[str, Any]]:
+def _run_lengths(masks: Any) -> list[dict[str, Any]]:
     masks = masks.cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
     return [
         dict(size=mask['size'], counts=mask['counts'].decode())

@@ -1,7 +1,5 @@
 """COCO evaluation that always gives numbers, and soon."""
 
-from typing import Dict
-
 from mmdet.evaluation import CocoMetric
 from mmengine.registry import METRICS
 
@@ -32,7 +30,7 @@ class KWCocoMetric(CocoMetric):
         super().__init__(*args, **kwargs)
         self.backend = choose_backend(backend, self.use_mp_eval)
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float]:
         """Metrics by name, e.g. ``bbox_mAP``."""
         with evaluating_with(self.backend):
             metrics = super().compute_metrics(results)

@@ -6,10 +6,10 @@ precisions and recalls (AP is taken at 100 detections per image whatever ``maxDe
 + 2.2e-16) as the precision of a single right detection.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from typing import Dict, Iterator, List
 from unittest import mock
 
 import numpy as np
@@ -58,7 +58,7 @@ class FastCOCOeval(COCOeval):
         """How many annotations count, by category and range of areas."""
         p = self.params
         categories = np.unique(p.catIds) if p.useCats else [-1]
-        areas: Dict[int, List[float]] = {category: [] for category in categories}
+        areas: dict[int, list[float]] = {category: [] for category in categories}
         for annotation in self.cocoGt.loadAnns(
             self.cocoGt.getAnnIds(imgIds=p.imgIds, catIds=p.catIds, iscrowd=False)
         ):

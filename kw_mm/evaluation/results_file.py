@@ -1,8 +1,9 @@
 """Writing what a test detected."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any
 
 from mmengine.evaluator import BaseMetric
 
@@ -19,14 +20,14 @@ class ResultsFile(BaseMetric):
     """
 
     def __init__(
-        self, path: str, classes: Sequence[str], annotation_file: Optional[str] = None
+        self, path: str, classes: Sequence[str], annotation_file: str | None = None
     ) -> None:
         super().__init__()
         self.path = Path(path)
         self.classes = classes
         self.ids = category_ids(classes, annotation_file)
 
-    def process(self, data_batch: Any, data_samples: Sequence[Dict[str, Any]]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Take the detections of a batch."""
         for sample in data_samples:
             self.results.append(
@@ -39,7 +40,7 @@ class ResultsFile(BaseMetric):
                 )
             )
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float]:
         """Write the file; there is no number to return."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps([result for image in results for result in image]))

@@ -1,7 +1,8 @@
 """Comparing a written file with PyTorch."""
 
 import math
-from typing import Callable, List, NamedTuple, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +20,17 @@ class Row(NamedTuple):
     """
 
     batch: int
-    size: Tuple[int, int]
+    size: tuple[int, int]
     deviation: float
 
 
 @torch.no_grad()
 def compare(
     part: nn.Module,
-    run: Callable[[Tensor], List[Tensor]],
-    sizes: Sequence[Tuple[int, int]],
+    run: Callable[[Tensor], list[Tensor]],
+    sizes: Sequence[tuple[int, int]],
     batches: Sequence[int] = BATCHES,
-) -> List[Row]:
+) -> list[Row]:
     """Compare a file's outputs with those of the network it was made from, on random images.
 
     Args:

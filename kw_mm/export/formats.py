@@ -4,9 +4,10 @@ import json
 import logging
 import re
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ OPSETS = range(18, 24)
 AXES = {0: 'batch', 2: 'height', 3: 'width'}
 ABOUT = 'kw_mm.json'
 
-Run = Callable[[Tensor], List[Tensor]]
+Run = Callable[[Tensor], list[Tensor]]
 
 
 def check_format(to: str, opset: int) -> None:
@@ -51,7 +52,7 @@ def write(
     to: str,
     *,
     names: Sequence[str],
-    about: Dict[str, Any],
+    about: dict[str, Any],
     opset: int = 20,
 ) -> None:
     """Write a network into a file that takes any batch and size.
@@ -155,8 +156,8 @@ def runner(path: str, to: str) -> Run:
     ]
 
 
-def _listing(module: Callable[[Tensor], Tuple[Tensor, ...]]) -> Run:
-    def run(images: Tensor) -> List[Tensor]:
+def _listing(module: Callable[[Tensor], tuple[Tensor, ...]]) -> Run:
+    def run(images: Tensor) -> list[Tensor]:
         with torch.jit.optimized_execution(
             False
         ):  # a few images of many shapes: optimising costs minutes

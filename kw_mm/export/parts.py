@@ -1,6 +1,7 @@
 """The parts of a network that a file can hold: preprocessed images in, tensors out."""
 
-from typing import Any, Iterator, List, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
@@ -22,10 +23,10 @@ class BackbonePart(nn.Module):
         super().__init__()
         self.backbone = getattr(model, 'backbone', model)
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(_tensors(self.backbone(images)))
 
-    def names(self, outputs: Tuple[Tensor, ...]) -> List[str]:
+    def names(self, outputs: tuple[Tensor, ...]) -> list[str]:
         """One name for each output."""
         return [f'feature{i}' for i in range(len(outputs))]
 
@@ -55,12 +56,12 @@ class DetectorPart(nn.Module):
         self.neck = model.neck if model.with_neck else nn.Identity()
         self.head = model.rpn_head if self.two_stages else model.bbox_head
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features = self.neck(self.backbone(images))
         maps = tuple(_tensors(self.head(features)))
         return (*features, *maps) if self.two_stages else maps
 
-    def names(self, outputs: Tuple[Tensor, ...]) -> List[str]:
+    def names(self, outputs: tuple[Tensor, ...]) -> list[str]:
         """One name for each output: feature0 ..., cls_score0 ..., bbox_pred0 ..."""
         levels = (
             self.head.prior_generator.num_levels if hasattr(self.head, 'prior_generator') else 1

@@ -2,8 +2,9 @@
 
 import copy
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -38,9 +39,9 @@ class Exported(NamedTuple):
         rows: Comparison with PyTorch; None where nothing is installed to run the file.
     """
 
-    outputs: Dict[str, Tuple[int, ...]]
+    outputs: dict[str, tuple[int, ...]]
     static_layers: int
-    rows: Optional[List[Row]]
+    rows: list[Row] | None
 
 
 def export(
@@ -116,7 +117,7 @@ def _load(cfg: Config, checkpoint: str, part: str) -> nn.Module:
 
 
 @torch.no_grad()
-def _try_out(network: nn.Module, images: torch.Tensor) -> Tuple[torch.Tensor, ...]:
+def _try_out(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
     try:
         return network(images)
     except RuntimeError as error:
@@ -125,7 +126,7 @@ def _try_out(network: nn.Module, images: torch.Tensor) -> Tuple[torch.Tensor, ..
         ) from error
 
 
-def _about(cfg: Config, names: Sequence[str]) -> Dict[str, Any]:
+def _about(cfg: Config, names: Sequence[str]) -> dict[str, Any]:
     """What a user of the file must know: how images are preprocessed, and what comes out."""
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     keys = ('mean', 'std', 'bgr_to_rgb', 'to_rgb', 'pad_size_divisor')
@@ -137,7 +138,7 @@ def _about(cfg: Config, names: Sequence[str]) -> Dict[str, Any]:
 
 def _check(
     network: nn.Module, path: str, to: str, size: Sequence[int], tolerance: float
-) -> Optional[List[Row]]:
+) -> list[Row] | None:
     if to in OPTIONAL and not find_spec(OPTIONAL[to]):
         return None
     larger = tuple(side + more for side, more in zip(size, OTHER))

@@ -1,8 +1,9 @@
 """Pictures of detections."""
 
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from mmdet.structures import DetDataSample

@@ -1,7 +1,6 @@
 """One picture of what a trained detector sees."""
 
 from pathlib import Path
-from typing import List
 
 import cv2
 import numpy as np
@@ -37,7 +36,7 @@ def write_gallery(
     width = max(tile.shape[1] for tile in tiles)
     tiles = [_frame(tile, width) for tile in tiles]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
-    rows: List[np.ndarray] = [
+    rows: list[np.ndarray] = [
         np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)
     ]
     Path(file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """What to predict on."""
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple
 
 import cv2
 import mmcv
@@ -22,8 +23,8 @@ class Inputs(NamedTuple):
         videos: Paths of videos.
     """
 
-    images: List[Path]
-    videos: List[Path]
+    images: list[Path]
+    videos: list[Path]
 
 
 def find_inputs(paths: Sequence[str]) -> Inputs:
@@ -61,7 +62,7 @@ def find_inputs(paths: Sequence[str]) -> Inputs:
     return inputs
 
 
-def output_names(files: Sequence[Path], ending: Optional[str] = None) -> Dict[Path, str]:
+def output_names(files: Sequence[Path], ending: str | None = None) -> dict[Path, str]:
     """A name for the picture or video drawn from each file: its own; where two are equal, with its folder's before it, and
     with its own ending where that is another than the one given.
     """
@@ -74,7 +75,7 @@ def output_names(files: Sequence[Path], ending: Optional[str] = None) -> Dict[Pa
     }
 
 
-def read_image(path: Path) -> Optional[np.ndarray]:
+def read_image(path: Path) -> np.ndarray | None:
     """A picture, (H, W, 3) in BGR; None where the file is damaged or not a picture."""
     try:
         return mmcv.imfrombytes(path.read_bytes())
@@ -82,7 +83,7 @@ def read_image(path: Path) -> Optional[np.ndarray]:
         return None
 
 
-def read_video(path: Path) -> Tuple[float, Iterator[np.ndarray]]:
+def read_video(path: Path) -> tuple[float, Iterator[np.ndarray]]:
     """Frames per second (25 where the file does not say) and frames, (H, W, 3) in BGR, of a video.
 
     Raises:

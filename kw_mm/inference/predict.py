@@ -4,9 +4,10 @@ import json
 import sys
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any
 
 import cv2
 import mmcv
@@ -109,7 +110,7 @@ class Detection:
             UserError: It cannot be read.
         """
         rate, frames = read_video(path)
-        results: List[Dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         writer = None
         for number, frame in enumerate(frames):
             drawn, found = self._detect(frame, number, path)
@@ -126,14 +127,14 @@ class Detection:
 
     def _detect(
         self, image: np.ndarray, image_id: int, path: Path
-    ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+    ) -> tuple[np.ndarray, list[dict[str, Any]]]:
         sample = self.predictor(image, str(path))
         found = coco_results(
             sample.pred_instances, image_id, path.name, self.predictor.classes, self.ids
         )
         return np.ascontiguousarray(self.draw(image, sample)), found
 
-    def _summary(self, results: Sequence[Dict[str, Any]]) -> str:
+    def _summary(self, results: Sequence[dict[str, Any]]) -> str:
         counts = Counter(
             result['category_name'] for result in results if result['score'] > self.score_thr
         )
@@ -146,7 +147,7 @@ def _is_detector(predictor: Predictor) -> bool:
 
 def _classify(predictor: Predictor, paths: Sequence[Path], most: int = 5) -> None:
     """Print the most likely classes of each picture."""
-    damaged: List[Path] = []
+    damaged: list[Path] = []
     for path, image in _readable(paths, damaged):
         sample: BaseDataElement = predictor(image, str(path))
         scores, labels = torch.topk(sample.pred_score, min(most, len(predictor.classes)))
@@ -156,7 +157,7 @@ def _classify(predictor: Predictor, paths: Sequence[Path], most: int = 5) -> Non
     _name(damaged, len(paths))
 
 
-def _readable(paths: Sequence[Path], damaged: List[Path]) -> Iterator[Tuple[Path, np.ndarray]]:
+def _readable(paths: Sequence[Path], damaged: list[Path]) -> Iterator[tuple[Path, np.ndarray]]:
     """The pictures that can be read; the paths of the others are put aside."""
     for path in paths:
         image = read_image(path)
@@ -175,7 +176,7 @@ def _name(damaged: Sequence[Path], number: int) -> None:
 
 
 @contextmanager
-def _put_aside(problems: List[str]) -> Iterator[None]:
+def _put_aside(problems: list[str]) -> Iterator[None]:
     """Go on after what cannot be read; it is named in the end."""
     try:
         yield
@@ -183,7 +184,7 @@ def _put_aside(problems: List[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
-def _image_ids(paths: Sequence[Path]) -> Dict[Path, int]:
+def _image_ids(paths: Sequence[Path]) -> dict[Path, int]:
     """COCO calls its pictures after their ids; others are numbered from 1."""
     numbers = {path: int(path.stem) if path.stem.isdecimal() else None for path in paths}
     if None in numbers.values() or len(set(numbers.values())) < len(paths):
@@ -200,6 +201,6 @@ def _check_overwriting(paths: Sequence[Path], out: Path) -> None:
             )
 
 
-def _write(path: Path, results: Sequence[Dict[str, Any]]) -> None:
+def _write(path: Path, results: Sequence[dict[str, Any]]) -> None:
     path.write_text(json.dumps(results))
     print(f'{path}: {len(results)} detections', file=sys.stderr)

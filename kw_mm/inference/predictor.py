@@ -1,6 +1,7 @@
 """A trained model with what it takes to predict on a picture."""
 
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class Predictor:
             there are not as many names as the model has classes, or there is no such device.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str, device: Optional[str] = None) -> None:
+    def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
         self.cfg = cfg
         self.scope = cfg.get('default_scope') or 'mmengine'
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -103,7 +104,7 @@ def _pipeline(cfg: Config) -> Compose:
     return Compose(kept)
 
 
-def _names(cfg: Config, content: Any) -> Tuple[Sequence[str], Any]:
+def _names(cfg: Config, content: Any) -> tuple[Sequence[str], Any]:
     """Class names and palette: the checkpoint's, else the config's, else those of its kind of dataset."""
     dataset = tested_dataset(cfg)
     with DATASETS.switch_scope_and_registry(None) as registry:  # of the default scope
@@ -123,7 +124,7 @@ def _names(cfg: Config, content: Any) -> Tuple[Sequence[str], Any]:
     return tuple(named['classes']), next((palette for palette in palettes if palette), None)
 
 
-def _saved_names(content: Any) -> Dict[str, Any]:
+def _saved_names(content: Any) -> dict[str, Any]:
     meta = content.get('meta') if isinstance(content, Mapping) else None
     if not isinstance(meta, Mapping):
         return {}

@@ -1,9 +1,10 @@
 """What our backbones add to the OpenMMLab backbones they inherit from."""
 
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from logging import WARNING
-from typing import Any, Dict, Iterable, Iterator
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -85,7 +86,7 @@ class KWBackbone(StaticBackbone, HasTemperature):
     )
 
     def _put_warehouses(
-        self, plan: Plan, freeze_mode: str, temperature: float, options: Dict[str, Any]
+        self, plan: Plan, freeze_mode: str, temperature: float, options: dict[str, Any]
     ) -> None:
         check_freeze_mode(freeze_mode)
         if options.get('assemble_checkpoint') and getattr(self, 'with_cp', False):
@@ -150,7 +151,7 @@ def _attention_hidden(layers: Iterable[KWLayer]) -> Iterator[None]:
             layer.attention = branch
 
 
-def take_options(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+def take_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Take, out of a backbone's further arguments, those of :func:`apply_kernel_warehouse` beyond those it names."""
     return {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
 

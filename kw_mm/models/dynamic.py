@@ -1,6 +1,7 @@
 """What backbones with the compared dynamic convolutions have in common."""
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -22,11 +23,7 @@ class DynamicBackbone(StaticBackbone):
     """
 
     def _put_convs(
-        self,
-        conv: Dict[str, Any],
-        blocks: Blocks,
-        layers: Sequence[str],
-        temperature: Optional[float],
+        self, conv: dict[str, Any], blocks: Blocks, layers: Sequence[str], temperature: float | None
     ) -> None:
         """Replace convolutions.
 
@@ -56,7 +53,7 @@ class DynamicBackbone(StaticBackbone):
         self._freeze_stages()  # the parent's constructor froze the layers that were replaced
 
     @property
-    def temperature(self) -> Optional[Tensor]:
+    def temperature(self) -> Tensor | None:
         """T, a scalar tensor; None where the layers have none."""
         layers = self._layers_with_temperature()
         return layers[0].temperature if layers else None
@@ -76,7 +73,7 @@ class DynamicBackbone(StaticBackbone):
         for layer in layers:
             layer.set_temperature(value)
 
-    def _layers_with_temperature(self) -> List[nn.Module]:
+    def _layers_with_temperature(self) -> list[nn.Module]:
         return [
             module
             for module in self.modules()
@@ -84,7 +81,7 @@ class DynamicBackbone(StaticBackbone):
         ]
 
 
-def conv_type(conv: Dict[str, Any]) -> type:
+def conv_type(conv: dict[str, Any]) -> type:
     """The class that a convolution's config names.
 
     Raises:
@@ -103,7 +100,7 @@ def conv_type(conv: Dict[str, Any]) -> type:
     return layer
 
 
-def build_like(conv: Dict[str, Any], plain: nn.Conv2d) -> nn.Module:
+def build_like(conv: dict[str, Any], plain: nn.Conv2d) -> nn.Module:
     """A convolution of another type with the geometry of a plain one.
 
     Raises:

@@ -1,6 +1,6 @@
 """Linear classifier of the compared dynamic convolutions."""
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 from mmengine.registry import MODELS
 from mmpretrain.models.heads import LinearClsHead
@@ -32,7 +32,7 @@ class DynamicLinearClsHead(LinearClsHead):
         num_classes: int,
         in_channels: int,
         *,
-        linear: Optional[Dict[str, Any]] = None,
+        linear: dict[str, Any] | None = None,
         dropout: float = 0.0,
         **kwargs,
     ):
@@ -48,6 +48,6 @@ class DynamicLinearClsHead(LinearClsHead):
         self.fc = LINEARS[kind](in_channels, num_classes, **options)
         self.dropout = nn.Dropout(dropout)
 
-    def pre_logits(self, feats: Tuple[Tensor]) -> Tensor:
+    def pre_logits(self, feats: tuple[Tensor]) -> Tensor:
         """The last stage's features, with dropout in training."""
         return self.dropout(super().pre_logits(feats))

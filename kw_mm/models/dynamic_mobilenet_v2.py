@@ -1,6 +1,7 @@
 """MobileNetV2 with the dynamic convolutions that KernelWarehouse is compared with."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from mmengine.registry import MODELS
 from torch import nn
@@ -34,10 +35,10 @@ class DynamicMobileNetV2(DynamicBackbone, StaticMobileNetV2):
     def __init__(
         self,
         widen_factor: float = 1.0,
-        conv: Optional[Dict[str, Any]] = None,
+        conv: dict[str, Any] | None = None,
         *,
-        layers: Optional[Sequence[str]] = None,
-        temperature: Optional[float] = None,
+        layers: Sequence[str] | None = None,
+        temperature: float | None = None,
         **kwargs,
     ):
         layer = conv_type(conv)
@@ -47,7 +48,7 @@ class DynamicMobileNetV2(DynamicBackbone, StaticMobileNetV2):
         self._put_convs(conv, blocks, chosen, temperature)
 
 
-def mobilenet_v2_blocks(backbone: StaticMobileNetV2) -> Dict[str, List[str]]:
+def mobilenet_v2_blocks(backbone: StaticMobileNetV2) -> dict[str, list[str]]:
     """``{block: [names of its convolutions]}`` in network order; the last convolution is a block of its own."""
     blocks = {
         f'layer{group}.{index}': block
@@ -64,7 +65,7 @@ def mobilenet_v2_blocks(backbone: StaticMobileNetV2) -> Dict[str, List[str]]:
     }
 
 
-def default_layers(backbone: nn.Module, blocks: Blocks, conv: type) -> List[str]:
+def default_layers(backbone: nn.Module, blocks: Blocks, conv: type) -> list[str]:
     """Names of the layers that a dynamic convolution replaces by default."""
     residual = [names for block, names in blocks.items() if block != LAST]
     if issubclass(conv, CondConv2d):

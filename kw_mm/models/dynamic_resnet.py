@@ -1,6 +1,7 @@
 """ResNet with the dynamic convolutions that KernelWarehouse is compared with."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from mmengine.registry import MODELS
 from torch import nn
@@ -43,10 +44,10 @@ class DynamicResNet(DynamicBackbone, StaticResNet):
     def __init__(
         self,
         depth: int,
-        conv: Dict[str, Any],
+        conv: dict[str, Any],
         *,
-        layers: Optional[Sequence[str]] = None,
-        temperature: Optional[float] = None,
+        layers: Sequence[str] | None = None,
+        temperature: float | None = None,
         **kwargs,
     ):
         layer = conv_type(conv)
@@ -61,7 +62,7 @@ class DynamicResNet(DynamicBackbone, StaticResNet):
         )
 
 
-def resnet_blocks(backbone: StaticResNet) -> Dict[str, List[str]]:
+def resnet_blocks(backbone: StaticResNet) -> dict[str, list[str]]:
     """``{block: [names of its convolutions]}`` in network order."""
     return {
         f'{stage}.{index}': [
@@ -74,7 +75,7 @@ def resnet_blocks(backbone: StaticResNet) -> Dict[str, List[str]]:
     }
 
 
-def published_layers(blocks: Blocks, conv: type) -> List[str]:
+def published_layers(blocks: Blocks, conv: type) -> list[str]:
     """Names of the layers whose replacement gives the published sizes."""
     chosen = list(blocks.values())
     if issubclass(conv, CondConv2d):

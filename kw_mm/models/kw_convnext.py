@@ -11,8 +11,9 @@ tell (split: 35.92 M). And it has a KW 3/4x, of which no model is published: the
 the last two stages get b = 1/2 and cells of half the common divisor, all others stay at b = 1.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 from mmengine.registry import MODELS
 
@@ -60,7 +61,7 @@ class KWConvNeXt(KWBackbone, StaticConvNeXt):
         budget: Budget = 1,
         *,
         split_stage3: bool = False,
-        sharing: Optional[Plan] = None,
+        sharing: Plan | None = None,
         reduction: float = 1 / 16,
         nonlocal_basis_ratio: float = 1,
         attention_norm: Norm = 'LN',
@@ -100,7 +101,7 @@ def convnext_plan(depths: Sequence[int], budget: Budget = 1, split_stage3: bool 
     """
     budget = as_budget(budget)
     rest = max(budget, 1)
-    plan: Dict[str, Any] = {'stem': dict(layers=['downsample_layers.0.0'], budget=rest)}
+    plan: dict[str, Any] = {'stem': dict(layers=['downsample_layers.0.0'], budget=rest)}
     for stage in range(1, len(depths)):
         plan[f'stage{stage + 1}_downsample'] = dict(
             layers=[f'downsample_layers.{stage}.1'], budget=rest
@@ -117,14 +118,14 @@ def convnext_plan(depths: Sequence[int], budget: Budget = 1, split_stage3: bool 
     return plan
 
 
-def _pointwise_options(budget: Fraction, is_last_stage: bool) -> Dict[str, Any]:
+def _pointwise_options(budget: Fraction, is_last_stage: bool) -> dict[str, Any]:
     if budget == THREE_QUARTERS:
         budget = Fraction(1, 2) if is_last_stage else Fraction(1)
     ratio = 1 if budget >= 1 else 1 / 2
     return dict(budget=budget, cell_ratio=(ratio, ratio))
 
 
-def _parts(stage: int, depth: int, split_stage3: bool) -> Dict[str, List[int]]:
+def _parts(stage: int, depth: int, split_stage3: bool) -> dict[str, list[int]]:
     """{name: block numbers} of what shares warehouses in a stage."""
     name, numbers = f'stage{stage + 1}', list(range(depth))
     if not split_stage3 or stage != 2:

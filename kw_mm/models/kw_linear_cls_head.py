@@ -1,7 +1,5 @@
 """Linear classifier drawn from a warehouse: the classifier of the published MobileNetV2 1/2x."""
 
-from typing import Tuple
-
 from mmengine.registry import MODELS
 from mmpretrain.models.heads import LinearClsHead
 
@@ -35,7 +33,7 @@ class KWLinearClsHead(LoadsAnyLayout, HasTemperature, LinearClsHead):
         in_channels: int,
         budget: Budget = 1 / 2,
         *,
-        cell_ratio: Tuple[float, float] = (1, 1 / 40),
+        cell_ratio: tuple[float, float] = (1, 1 / 40),
         reduction: float = 1 / 32,
         attention_norm: Norm = 'BN1d',
         init: str = 'published',

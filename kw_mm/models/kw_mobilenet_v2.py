@@ -6,7 +6,7 @@ before it, and the 160- and 320-channel groups with the last 1280-channel convol
 stage.
 """
 
-from typing import Dict, Iterator, List, Optional, Tuple
+from collections.abc import Iterator
 
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import MobileNetV2
@@ -47,8 +47,8 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
         widen_factor: float = 1.0,
         budget: Budget = 1,
         *,
-        sharing: Optional[Plan] = None,
-        reduction: Optional[float] = None,
+        sharing: Plan | None = None,
+        reduction: float | None = None,
         nonlocal_basis_ratio: float = 1,
         attention_norm: Norm = 'BN1d',
         init: str = 'published',
@@ -73,7 +73,7 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
         )
 
 
-def blocks(backbone: MobileNetV2) -> Iterator[Tuple[str, int, List[str]]]:
+def blocks(backbone: MobileNetV2) -> Iterator[tuple[str, int, list[str]]]:
     """(name, published stage, roles of its convolutions) of every inverted residual block, in network order."""
     for group in range(1, len(backbone.arch_settings) + 1):
         for index, block in enumerate(getattr(backbone, f'layer{group}')):
@@ -92,7 +92,7 @@ def mobilenet_v2_plan(backbone: MobileNetV2, budget: Budget) -> Plan:
     Returns:
         dict: Warehouses in the order of their first layer.
     """
-    plan: Dict[str, Dict] = {'stem': dict(layers=['conv1.conv'], budget=max(budget, 1))}
+    plan: dict[str, dict] = {'stem': dict(layers=['conv1.conv'], budget=max(budget, 1))}
     for name, stage, roles in blocks(backbone):
         for i, role in enumerate(roles):
             _assign(plan, stage, role, f'{name}.conv.{i}.conv', budget)
@@ -100,7 +100,7 @@ def mobilenet_v2_plan(backbone: MobileNetV2, budget: Budget) -> Plan:
     return plan
 
 
-def _assign(plan: Dict[str, Dict], stage: int, role: str, layer: str, budget: Budget) -> None:
+def _assign(plan: dict[str, dict], stage: int, role: str, layer: str, budget: Budget) -> None:
     pointwise = role != 'depthwise'
     if budget < 1 and pointwise and stage < LAST_STAGE:
         return

@@ -7,8 +7,8 @@ before, those layers of the first stage (layer1.0.conv1 of a basic block has the
 and joins it).
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmengine.registry import MODELS
 from torch import nn
@@ -61,10 +61,10 @@ class KWResNet(KWBackbone, StaticResNet):
         depth: int,
         budget: Budget = 1,
         *,
-        sharing: Optional[Plan] = None,
-        cell_ratio: Optional[Tuple[float, float]] = None,
+        sharing: Plan | None = None,
+        cell_ratio: tuple[float, float] | None = None,
         reduction: float = 1 / 16,
-        nonlocal_basis_ratio: Optional[float] = None,
+        nonlocal_basis_ratio: float | None = None,
         attention_norm: Norm = 'BN1d',
         init: str = 'published',
         freeze_warehouses: str = 'none',
@@ -89,7 +89,7 @@ class KWResNet(KWBackbone, StaticResNet):
         )
 
 
-def published_options(depth: int, budget: Fraction) -> Dict[str, object]:
+def published_options(depth: int, budget: Fraction) -> dict[str, object]:
     """What the published presets change with depth and budget."""
     if budget >= 1:
         return dict(cell_ratio=(1, 1), nonlocal_basis_ratio=1)
@@ -106,7 +106,7 @@ def resnet_plan(stages: Sequence[nn.Sequential]) -> Plan:
     Returns:
         dict: Warehouse ``stage1`` ... and the layers that draw on each, in network order.
     """
-    plan: Dict[str, List[str]] = {}
+    plan: dict[str, list[str]] = {}
     for number, stage in enumerate(stages, start=1):
         for index, block in enumerate(stage):
             for conv in _conv_names(block):
@@ -120,7 +120,7 @@ def resnet_plan(stages: Sequence[nn.Sequential]) -> Plan:
     return plan
 
 
-def _conv_names(block: nn.Module) -> List[str]:
+def _conv_names(block: nn.Module) -> list[str]:
     names = [name for name in ('conv1', 'conv2', 'conv3') if hasattr(block, name)]
     if block.downsample is not None:
         names += [

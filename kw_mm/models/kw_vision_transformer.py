@@ -17,7 +17,7 @@ A mixture's attention sees the mean over all tokens. It is normalised with Layer
 everything in the network. Patch and position embedding, norms and class token are static.
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from mmengine.registry import MODELS
 
@@ -64,8 +64,8 @@ class KWVisionTransformer(KWBackbone, StaticVisionTransformer):
         budget: Budget = 1,
         *,
         blocks_per_group: int = 3,
-        sharing: Optional[Plan] = None,
-        cell_ratio: Optional[tuple] = None,
+        sharing: Plan | None = None,
+        cell_ratio: tuple | None = None,
         reduction: float = 1 / 16,
         nonlocal_basis_ratio: float = 1,
         attention_norm: Norm = 'LN',
@@ -103,7 +103,7 @@ def vision_transformer_plan(num_layers: int, blocks_per_group: int = 3) -> Plan:
         raise ValueError(
             f'blocks_per_group={blocks_per_group!r} is not a positive number of blocks; use for example 3'
         )
-    plan: Dict[str, List[Any]] = {}
+    plan: dict[str, list[Any]] = {}
     for block in range(num_layers):
         for kind, layers in LINEAR_LAYERS.items():
             warehouse = plan.setdefault(f'group{block // blocks_per_group + 1}_{kind}', [])

@@ -1,7 +1,5 @@
 """The static baseline of KWResNet, and what both share."""
 
-from typing import List
-
 from mmcv.cnn.bricks import DropPath
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import ResNet
@@ -67,7 +65,7 @@ class StaticResNet(StaticBackbone, ResNet):
                 for block in stage:
                     block.drop_path = DropPath(drop_path_rate)
 
-    def stages(self) -> List[nn.Sequential]:
+    def stages(self) -> list[nn.Sequential]:
         """layer1 ... layer4."""
         return [getattr(self, name) for name in self.res_layers]
 

@@ -1,7 +1,8 @@
 """What attention branches have in common: width, normalisation and first values."""
 
+from collections.abc import Callable
 from numbers import Real
-from typing import Callable, Union
+from typing import Union
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm

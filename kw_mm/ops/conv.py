@@ -4,8 +4,6 @@ Which of the equivalent computations a layer takes follows from its geometry alo
 ``docs/performance.md`` has the measurements behind each choice.
 """
 
-from typing import Optional, Tuple, Union
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,9 +23,9 @@ MAPPED_BYTES = (
 def conv2d_per_image(
     x: Tensor,
     kernels: Tensor,
-    bias: Optional[Tensor] = None,
+    bias: Tensor | None = None,
     stride: Size = 1,
-    padding: Union[Size, str] = 0,
+    padding: Size | str = 0,
     dilation: Size = 1,
     groups: int = 1,
     keep_format: bool = True,
@@ -78,8 +76,8 @@ def _in_order_of(x: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _symmetric(
-    padding: Union[Size, str], size: Tuple[int, int], dilation: Tuple[int, int]
-) -> Optional[Tuple[int, int]]:
+    padding: Size | str, size: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int] | None:
     """Padding on both sides as numbers; None where the sides differ."""
     if padding == 'valid':
         return (0, 0)
@@ -101,7 +99,7 @@ def _patches_are_smaller(x: Tensor, kernels: Tensor, stride, padding, dilation) 
     return height * width <= kernels.shape[1]
 
 
-def pointwise_per_image(x: Tensor, weights: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+def pointwise_per_image(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
     """1x1 convolution with one weight matrix per image, as one batched matrix product.
 
     Args:
@@ -120,7 +118,7 @@ def pointwise_per_image(x: Tensor, weights: Tensor, bias: Optional[Tensor] = Non
 
 
 def _multiply_patches(
-    x: Tensor, kernels: Tensor, bias: Optional[Tensor], stride, padding, dilation
+    x: Tensor, kernels: Tensor, bias: Tensor | None, stride, padding, dilation
 ) -> Tensor:
     size = tuple(kernels.shape[-2:])
     patches = Patches.apply(x, size, stride, padding, dilation)  # (B, kh kw C_in, H_out W_out)
@@ -131,7 +129,7 @@ def _multiply_patches(
     return out.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else out
 
 
-def linear_per_image(x: Tensor, weights: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+def linear_per_image(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
     """Apply weight matrix b to sample b.
 
     Args:

@@ -7,7 +7,6 @@ one tensor while the backward pass goes through them.
 """
 
 import weakref
-from typing import Dict, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -17,8 +16,8 @@ from .precision import autocast_dtype
 from .scratch import scratch, worth_scratch
 from .tracing import is_traced
 
-Sums = Dict[int, Tensor]  # by backward pass: they can be nested, repeated or abandoned
-Casts = Dict[torch.dtype, Tensor]
+Sums = dict[int, Tensor]  # by backward pass: they can be nested, repeated or abandoned
+Casts = dict[torch.dtype, Tensor]
 
 
 class CellGradients:
@@ -29,7 +28,7 @@ class CellGradients:
     """
 
     def __init__(self):
-        self._token: Optional[weakref.ref] = None
+        self._token: weakref.ref | None = None
 
     def __deepcopy__(self, memo) -> 'CellGradients':
         return CellGradients()
@@ -56,7 +55,7 @@ class CellGradients:
         return token
 
 
-def _state(cells: Tensor) -> Tuple[int, bool]:
+def _state(cells: Tensor) -> tuple[int, bool]:
     """What changes when the cells are trained, loaded, frozen or set free."""
     return cells._version, cells.requires_grad
 

@@ -6,15 +6,15 @@ published, or larger.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Iterable, Sequence, Tuple
 
 from torch import Tensor
 
-KernelShape = Tuple[int, int, int, int]
-CellShape = Tuple[int, int]
-CellSize = Tuple[int, int]
+KernelShape = tuple[int, int, int, int]
+CellShape = tuple[int, int]
+CellSize = tuple[int, int]
 
 
 def common_cell(kernel_shapes: Iterable[KernelShape], ratio: Sequence[float] = (1, 1)) -> CellShape:
@@ -71,12 +71,12 @@ class Partition:
             )
 
     @property
-    def rows_and_columns(self) -> Tuple[int, int]:
+    def rows_and_columns(self) -> tuple[int, int]:
         """Spatial positions of cells."""
         return self.kernel_shape[2] // self.cell_size[0], self.kernel_shape[3] // self.cell_size[1]
 
     @property
-    def grid(self) -> Tuple[int, int, int]:
+    def grid(self) -> tuple[int, int, int]:
         """(spatial positions, output blocks, input blocks)."""
         out_channels, in_channels = self.kernel_shape[:2]
         return (

@@ -1,13 +1,11 @@
 """Patches under a sliding window, channels running fastest: the order in which kernels are assembled from cells."""
 
-from typing import Tuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Pair = Tuple[int, int]
+Pair = tuple[int, int]
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:

@@ -1,7 +1,5 @@
 """Global average pooling of features that are used on."""
 
-from typing import Tuple
-
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -20,7 +18,7 @@ class _PoolAndPass(torch.autograd.Function):
     """Both gradients meet here, so that the pooled one is spread in place instead of in a tensor of its own."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.area = x.shape[2] * x.shape[3]
         ctx.size, ctx.dtype = x.shape, x.dtype
@@ -35,7 +33,7 @@ class _PoolAndPass(torch.autograd.Function):
         return share.to(ctx.dtype).expand(ctx.size) if of_x is None else of_x.add_(share)
 
 
-def pool_and_pass(x: Tensor) -> Tuple[Tensor, Tensor]:
+def pool_and_pass(x: Tensor) -> tuple[Tensor, Tensor]:
     """Global average, shape (B, C), of features (B, C, H, W), and the features.
 
     The features returned are for one use, a convolution: their gradient is changed in place.

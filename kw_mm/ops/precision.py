@@ -6,7 +6,7 @@ gradients. They are small; features and kernels stay in autocast's dtype.
 """
 
 from contextlib import nullcontext
-from typing import ContextManager, Optional
+from typing import ContextManager
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def is_autocast(device: str) -> bool:
     return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
 
 
-def autocast_dtype(device: str) -> Optional[torch.dtype]:
+def autocast_dtype(device: str) -> torch.dtype | None:
     """autocast's dtype on a kind of device; None where it is off."""
     if not is_autocast(device):
         return None
@@ -33,7 +33,7 @@ def full_precision(x: Tensor) -> ContextManager:
     )
 
 
-def averaging_dtype(x: Tensor) -> Optional[torch.dtype]:
+def averaging_dtype(x: Tensor) -> torch.dtype | None:
     """The dtype in which features are averaged: float32 under autocast, otherwise their own (None)."""
     return (
         torch.float32

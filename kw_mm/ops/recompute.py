@@ -1,7 +1,7 @@
 """Kernels that are not kept for the backward pass but mixed again in it."""
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Callable, Iterator
 
 import torch
 from torch import Tensor

@@ -4,13 +4,14 @@ It is there to be read, to be compared with and to be measured against; nothing 
 itself.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, Optional, Tuple, Union
+from typing import Union
 
 import torch.nn.functional as F
 from torch import Tensor
 
-Size = Union[int, Tuple[int, int]]
+Size = Union[int, tuple[int, int]]
 
 _depth = 0
 
@@ -39,9 +40,9 @@ def on_reference_path() -> bool:
 def grouped_conv2d(
     x: Tensor,
     kernels: Tensor,
-    bias: Optional[Tensor],
+    bias: Tensor | None,
     stride: Size,
-    padding: Union[Size, str],
+    padding: Size | str,
     dilation: Size,
     groups: int,
 ) -> Tensor:

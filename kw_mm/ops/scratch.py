@@ -2,7 +2,7 @@
 
 import math
 import threading
-from typing import Dict, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ def scratch(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     Only large ones are worth it: to map and zero their pages takes longer than to mix cells into
         them.
     """
-    pieces: Dict[torch.dtype, Tensor] = _pieces.__dict__
+    pieces: dict[torch.dtype, Tensor] = _pieces.__dict__
     size = math.prod(shape)
     if dtype not in pieces or pieces[dtype].numel() < size:
         pieces.pop(dtype, None)

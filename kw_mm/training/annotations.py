@@ -2,7 +2,8 @@
 
 import json
 import os
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
@@ -15,7 +16,7 @@ FIELDS = dict(
 )
 
 
-def problem_of_split(cfg: Config, split: str) -> Optional[str]:
+def problem_of_split(cfg: Config, split: str) -> str | None:
     """One sentence about the first annotation file of a split with something wrong in it; None if all are well."""
     dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
     masks = _loads_masks(dataset)
@@ -49,7 +50,7 @@ def _loads_masks(dataset: Any) -> bool:
     return isinstance(dataset, (list, tuple)) and any(map(_loads_masks, dataset))
 
 
-def annotation_problem(path: str, masks: bool = False) -> Optional[str]:
+def annotation_problem(path: str, masks: bool = False) -> str | None:
     """One sentence about what is wrong in a COCO annotation file; None if nothing is.
 
     Args:
@@ -65,7 +66,7 @@ def annotation_problem(path: str, masks: bool = False) -> Optional[str]:
     return f'annotation file {path!r} {problem}' if problem else None
 
 
-def _problem_in(content: Any, masks: bool) -> Optional[str]:
+def _problem_in(content: Any, masks: bool) -> str | None:
     if not isinstance(content, dict):
         return (
             f'holds a {type(content).__name__}, not an object with the fields {", ".join(FIELDS)}'
@@ -86,8 +87,8 @@ def _problem_in(content: Any, masks: bool) -> Optional[str]:
     )
 
 
-def _problem_of_entries(field: str, entries: List[Any], keys: Tuple[str, ...]) -> Optional[str]:
-    seen: Dict[Any, int] = {}
+def _problem_of_entries(field: str, entries: list[Any], keys: tuple[str, ...]) -> str | None:
+    seen: dict[Any, int] = {}
     for index, entry in enumerate(entries):
         lacking = [key for key in keys if not isinstance(entry, dict) or key not in entry]
         if lacking:
@@ -97,7 +98,7 @@ def _problem_of_entries(field: str, entries: List[Any], keys: Tuple[str, ...]) -
     return None
 
 
-def _problem_of_boxes(annotations: List[Dict[str, Any]]) -> Optional[str]:
+def _problem_of_boxes(annotations: list[dict[str, Any]]) -> str | None:
     for index, entry in enumerate(annotations):
         box = entry['bbox']
         if not (

@@ -2,8 +2,9 @@
 
 import os
 from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
@@ -44,7 +45,7 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_checkpoint(self, runner: Runner) -> None:
         super()._save_checkpoint(self._safe(runner))
 
-    def _save_best_checkpoint(self, runner: Runner, metrics: Dict) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         with self._removing_last():
             super()._save_best_checkpoint(self._safe(runner), metrics)
 
@@ -52,7 +53,7 @@ class SafeCheckpointHook(CheckpointHook):
         with own_run(), _explained(ckpt_path):
             super()._publish_model(runner, ckpt_path)
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: Dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         steps = self._steps_with(step)
         if self.max_keep_ckpts > 0:
             # with the outdated ones: if the run dies before they are removed, the resumed one
@@ -81,13 +82,13 @@ class SafeCheckpointHook(CheckpointHook):
             outdated = [self.filename_tmpl.format(old) for old in steps[: -self.max_keep_ckpts]]
             self._remove([self.file_backend.join_path(self.out_dir, name) for name in outdated])
 
-    def _steps_with(self, step: int) -> List[int]:
+    def _steps_with(self, step: int) -> list[int]:
         if self.max_keep_ckpts <= 0:
             return []
         known = list(self.keep_ckpt_ids)
         return known if known[-1:] == [step] else [*known, step]
 
-    def _remove(self, paths: List[str]) -> None:
+    def _remove(self, paths: list[str]) -> None:
         for path in paths if is_main_process() else []:
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
@@ -105,7 +106,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend = backend
         self._remove([path for path in waiting.paths if path not in self._best_paths()])
 
-    def _best_paths(self) -> List[str]:
+    def _best_paths(self) -> list[str]:
         return [
             getattr(self, 'best_ckpt_path', None),
             *getattr(self, 'best_ckpt_path_dict', {}).values(),

@@ -1,6 +1,7 @@
 """Looking at datasets before the first iteration: instances, classes, and what is left for an epoch's last batch."""
 
-from typing import Any, Iterator, List, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.dataset import InfiniteSampler
 from torch import nn
@@ -109,7 +110,7 @@ def check_batches(loader: DataLoader, model: nn.Module) -> None:
 
 def parts_of(dataset: Dataset) -> Iterator[Any]:
     """The datasets inside wrappers such as RepeatDataset and ConcatDataset, or the dataset itself."""
-    inner: List[Any] = list(getattr(dataset, 'datasets', ())) or [getattr(dataset, 'dataset', None)]
+    inner: list[Any] = list(getattr(dataset, 'datasets', ())) or [getattr(dataset, 'dataset', None)]
     if inner == [None]:
         yield dataset
         return
@@ -117,7 +118,7 @@ def parts_of(dataset: Dataset) -> Iterator[Any]:
         yield from parts_of(part)
 
 
-def _predictions(model: nn.Module) -> Iterator[Tuple[str, int]]:
+def _predictions(model: nn.Module) -> Iterator[tuple[str, int]]:
     """(name, number of classes) of the heads that predict a dataset's classes; cascades have lists of heads."""
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)

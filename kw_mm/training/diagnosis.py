@@ -2,8 +2,9 @@
 
 import difflib
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -87,7 +88,7 @@ def data_explained(cfg: Config, *splits: str) -> Iterator[None]:
         raise UserError(problem) from error
 
 
-def _known(error: Exception) -> Optional[str]:
+def _known(error: Exception) -> str | None:
     text = one_line(error)
     if 'Cannot find valid image after' in text:
         return 'no image could be read in a thousand attempts; look at the first that the log says was left out'

@@ -1,8 +1,8 @@
 """A full disk, said in one sentence."""
 
 import errno
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 from ..errors import UserError
 

@@ -1,7 +1,5 @@
 """Reading images that may be missing or damaged."""
 
-from typing import Optional
-
 import mmcv
 import numpy as np
 import torch
@@ -45,7 +43,7 @@ class KWLoadImageFromFile(LoadImageFromFile):
         """How often an image was left out, by all workers that share this transform."""
         return int(self._left_out.sum())
 
-    def transform(self, results: dict) -> Optional[dict]:
+    def transform(self, results: dict) -> dict | None:
         """Load ``results['img_path']``; None for an image that is left out."""
         path = results['img_path']
         try:

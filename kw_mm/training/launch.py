@@ -2,7 +2,6 @@
 
 import os
 from argparse import Namespace
-from typing import Optional
 
 import torch
 from mmengine.config import Config
@@ -110,7 +109,7 @@ def _resume(cfg: Config, source: str) -> None:
         )
 
 
-def _show(cfg: Config, folder: str) -> Optional[str]:
+def _show(cfg: Config, folder: str) -> str | None:
     """Have pictures drawn; of a detector, where to write the detections."""
     hook = cfg.get('default_hooks', {}).get('visualization')
     if not hook:

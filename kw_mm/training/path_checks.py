@@ -1,7 +1,8 @@
 """Looking at paths before a run starts, so that a missing one is named at once."""
 
 import os
-from typing import Any, Iterator, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config
 from torch import nn
@@ -50,7 +51,7 @@ def check_stages(model: nn.Module) -> None:
         )
 
 
-def _paths(dataset: Any, where: str) -> Iterator[Tuple[str, str]]:
+def _paths(dataset: Any, where: str) -> Iterator[tuple[str, str]]:
     if not isinstance(dataset, dict):
         return
     root = dataset.get('data_root') or ''

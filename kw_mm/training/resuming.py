@@ -3,10 +3,11 @@
 import os
 import re
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any
 
 from mmengine.optim import OptimWrapperDict
 
@@ -17,7 +18,7 @@ LAST_NUMBER = re.compile(r'\d+(?=\D*$)')
 USUAL_NAMES = r'(?:epoch|iter)_(\d+)\.pth'
 
 
-def checkpoints_of(work_dir: str) -> List[Path]:
+def checkpoints_of(work_dir: str) -> list[Path]:
     """Checkpoints that a run can be resumed from, newest first.
 
     The newest is the one that ``last_checkpoint`` names (looked for in the work dir if that was
@@ -36,7 +37,7 @@ def checkpoints_of(work_dir: str) -> List[Path]:
     return [newest, *_numbered(newest.parent, pattern, below=int(number.group()))]
 
 
-def _last_checkpoint(work_dir: Path) -> Optional[Path]:
+def _last_checkpoint(work_dir: Path) -> Path | None:
     record = work_dir / 'last_checkpoint'
     name = record.read_text().strip() if record.is_file() else ''
     if not name:
@@ -45,13 +46,13 @@ def _last_checkpoint(work_dir: Path) -> Optional[Path]:
     return moved if moved.exists() and not Path(name).exists() else Path(name)
 
 
-def _numbered(folder: Path, pattern: str, below: float = float('inf')) -> List[Path]:
+def _numbered(folder: Path, pattern: str, below: float = float('inf')) -> list[Path]:
     matches = [(re.fullmatch(pattern, path.name), path) for path in folder.glob('*')]
     found = [(int(match.group(1)), path) for match, path in matches if match]
     return [path for number, path in sorted(found, reverse=True) if number < below]
 
 
-def newest_intact(work_dir: str, logger: Logger) -> Optional[str]:
+def newest_intact(work_dir: str, logger: Logger) -> str | None:
     """The newest checkpoint of a work dir that is whole; damaged ones are named in the log.
 
     Returns:

@@ -1,7 +1,7 @@
 """mmengine's runner, reading checkpoints with care."""
 
 import os
-from typing import Any, Dict, Optional
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -86,7 +86,7 @@ class KWRunner(Runner):
         check_classes(loop.dataloader.dataset, self.model)
         return loop
 
-    def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's, which asks for a GPU of every process; here CPU processes (gloo) will do as well."""
         if model_wrapper_cfg is None and self.distributed and not torch.cuda.is_available():
             unused = self.cfg.get('find_unused_parameters', False)
@@ -132,7 +132,7 @@ class KWRunner(Runner):
         finally:
             self._resuming = False
 
-    def load_checkpoint(self, filename: str, map_location: Any = 'cpu', *args, **kwargs) -> Dict:
+    def load_checkpoint(self, filename: str, map_location: Any = 'cpu', *args, **kwargs) -> dict:
         """Load weights, in any layout.
 
         Raises:

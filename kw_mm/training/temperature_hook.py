@@ -1,6 +1,6 @@
 """Anneals an attention temperature: KernelWarehouse's tau (paper, Sec. 3.4) or a softmax temperature."""
 
-from typing import Iterator, List
+from collections.abc import Iterator
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -45,7 +45,7 @@ class AttentionTemperatureHook(Hook):
                 f'duration={duration!r} must be positive; without annealing leave the hook out'
             )
         self.duration, self.begin, self.end, self.by_epoch = duration, begin, end, by_epoch
-        self._modules: List[nn.Module] = []
+        self._modules: list[nn.Module] = []
 
     def before_train(self, runner: Runner) -> None:
         """Find the modules that have a temperature."""

@@ -2,8 +2,8 @@
 
 import difflib
 import math
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Dict, List, Sequence, Tuple, Union
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ def apply_kernel_warehouse(
     plan: Plan,
     *,
     budget: Budget = 1,
-    cell_ratio: Tuple[float, float] = (1, 1),
+    cell_ratio: tuple[float, float] = (1, 1),
     reduction: float = 1 / 16,
     nonlocal_basis_ratio: float = 1,
     attention_norm: Norm = 'BN1d',
@@ -136,12 +136,12 @@ def apply_kernel_warehouse(
     return module
 
 
-def kw_layers(module: nn.Module) -> Dict[str, KWLayer]:
+def kw_layers(module: nn.Module) -> dict[str, KWLayer]:
     """The KW layers of a network by name."""
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, KWLayer)}
 
 
-def find_layer(module: nn.Module, name: str) -> Union[nn.Conv2d, nn.Linear]:
+def find_layer(module: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
     """The planned layer of a name.
 
     Raises:
@@ -167,15 +167,15 @@ def find_layer(module: nn.Module, name: str) -> Union[nn.Conv2d, nn.Linear]:
     return layer
 
 
-def kernel_shape(layer: Union[nn.Conv2d, nn.Linear]) -> KernelShape:
+def kernel_shape(layer: nn.Conv2d | nn.Linear) -> KernelShape:
     """(C_out, C_in / groups, kh, kw) of a plain layer; a linear one counts as a 1x1 convolution."""
     shape = tuple(layer.weight.shape)
     return shape if len(shape) == 4 else (*shape, 1, 1)
 
 
 def _build_warehouse(
-    name: str, plan: WarehousePlan, shapes: Dict[str, KernelShape], partition: bool, start: str
-) -> Tuple[Warehouse, List[Tuple[Partition, Start]]]:
+    name: str, plan: WarehousePlan, shapes: dict[str, KernelShape], partition: bool, start: str
+) -> tuple[Warehouse, list[tuple[Partition, Start]]]:
     kernels = [shapes[layer] for layer in plan.layers]
     try:
         cell = _cell(kernels, plan, partition)
@@ -189,7 +189,7 @@ def _build_warehouse(
 
 def _cell(
     kernels: Sequence[KernelShape], plan: WarehousePlan, partition: bool
-) -> Tuple[CellShape, CellSize]:
+) -> tuple[CellShape, CellSize]:
     if not partition:
         return kernels[0][:2], kernels[0][2:]
     _check_common_channels(kernels)
@@ -223,7 +223,7 @@ def _build_attention(
     )
 
 
-def _build_layer(plain: Union[nn.Conv2d, nn.Linear], **options) -> KWLayer:
+def _build_layer(plain: nn.Conv2d | nn.Linear, **options) -> KWLayer:
     options['bias'] = plain.bias
     if isinstance(plain, nn.Linear):
         new = KWLinear(plain.in_features, plain.out_features, **options)

@@ -4,7 +4,7 @@ The published one is the contrasting-driven attention function (CAF). The others
 paper's ablation; each replaces CAF's z-part alone, the temperature blends it with beta as ever.
 """
 
-from typing import Callable, Dict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ def unnormalised(logits: Tensor) -> Tensor:
     return logits
 
 
-ATTENTION_FUNCTIONS: Dict[str, Callable[[Tensor], Tensor]] = {
+ATTENTION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     'caf': contrasting,
     'softmax': softmax,
     'sigmoid': sigmoid,

@@ -5,8 +5,9 @@ n stands for the zero cell e_z. The other starts are those of the paper's ablati
 """
 
 import math
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Callable, Dict, List, NamedTuple, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,10 +24,10 @@ class Start(NamedTuple):
 
     first_cell: int
     num_cells: int
-    cells: List[Sequence[int]]
+    cells: list[Sequence[int]]
 
 
-def one_to_one(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
+def one_to_one(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
     """Give every mixture its own start cell while there are enough, else the zero cell (paper, Sec. 3.4).
 
     The published rules cover whole b (mixture i of a layer starts at the layer's first cell + i b)
@@ -46,7 +47,7 @@ def one_to_one(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
     k, zero_cell = budget.denominator, int(budget * sum(mixtures))
     diagonal = budget.numerator == 1 and all(m % k == 0 for m in mixtures)
 
-    def cells_of(offset: int, i: int) -> List[int]:
+    def cells_of(offset: int, i: int) -> list[int]:
         cell, following = math.floor((offset + i) * budget), math.floor((offset + i + 1) * budget)
         own = i % k == (i // k) % k if diagonal else following > cell
         return [cell if own else zero_cell]
@@ -54,12 +55,12 @@ def one_to_one(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
     return _starts(mixtures, budget, cells_of)
 
 
-def all_to_all(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
+def all_to_all(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
     """Let every mixture start from all n cells. Arguments and result as in :func:`one_to_one`."""
     return _starts(mixtures, budget, lambda offset, i: range(int(budget * sum(mixtures))))
 
 
-def several_cells(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
+def several_cells(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
     """Let every mixture start from b cells of its own. Arguments and result as in :func:`one_to_one`.
 
     Raises:
@@ -79,7 +80,7 @@ def several_cells(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
     )
 
 
-def shared_cell(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
+def shared_cell(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
     """Let k = 1 / b neighbouring mixtures of a layer start from the same cell.
 
     Arguments and result as in :func:`one_to_one`.
@@ -96,12 +97,12 @@ def shared_cell(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
     return _starts(mixtures, budget, lambda offset, i: [(offset + i) // k])
 
 
-def no_start(mixtures: Sequence[int], budget: Fraction) -> List[Start]:
+def no_start(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
     """Let no mixture start from any cell: beta = 0. Arguments and result as in :func:`one_to_one`."""
     return _starts(mixtures, budget, lambda offset, i: [])
 
 
-STARTS: Dict[str, Callable[[Sequence[int], Fraction], List[Start]]] = {
+STARTS: dict[str, Callable[[Sequence[int], Fraction], list[Start]]] = {
     'one_to_one': one_to_one,
     'all_to_all': all_to_all,
     'several_cells': several_cells,
@@ -112,7 +113,7 @@ STARTS: Dict[str, Callable[[Sequence[int], Fraction], List[Start]]] = {
 
 def _starts(
     mixtures: Sequence[int], budget: Fraction, cells_of: Callable[[int, int], Sequence[int]]
-) -> List[Start]:
+) -> list[Start]:
     """Starts from the start cells of mixture i of the layer before which there are ``offset`` mixtures."""
     starts, offset = [], 0
     for m in mixtures:

@@ -1,7 +1,7 @@
 """Layers whose kernel is mixed, for every image anew, from the cells of a warehouse."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Callable, Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class KWLayer(nn.Module):
         attention: KernelAttention,
         warehouses: Warehouses,
         warehouse_name: str,
-        bias: Optional[nn.Parameter] = None,
+        bias: nn.Parameter | None = None,
     ):
         super().__init__()
         self.partition = partition
@@ -166,7 +166,7 @@ class KWConv2d(KWLayer):
         out_channels: int,
         kernel_size: Size,
         stride: Size = 1,
-        padding: Union[Size, str] = 0,
+        padding: Size | str = 0,
         dilation: Size = 1,
         groups: int = 1,
         **kwargs,

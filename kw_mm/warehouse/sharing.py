@@ -13,14 +13,15 @@ The paper's ablations of sharing are transformations of plans: :func:`within_lay
 """
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any
 
 from ..validation import check_pair
 from .budget import Budget, as_budget
 
-Plan = Mapping[str, Union[Sequence[str], Mapping[str, Any]]]
+Plan = Mapping[str, Sequence[str] | Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class WarehousePlan:
         cell_ratio: (output, input) share of the layers' common channel divisor that a cell takes.
     """
 
-    layers: Tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
     budget: Budget = Fraction(1)
-    cell_ratio: Tuple[float, float] = (1, 1)
+    cell_ratio: tuple[float, float] = (1, 1)
 
     def __post_init__(self):
         check_pair('cell_ratio', self.cell_ratio)
@@ -44,7 +45,7 @@ class WarehousePlan:
         object.__setattr__(self, 'cell_ratio', tuple(self.cell_ratio))
 
 
-def read_plan(plan: Plan, default: WarehousePlan) -> Dict[str, WarehousePlan]:
+def read_plan(plan: Plan, default: WarehousePlan) -> dict[str, WarehousePlan]:
     """Complete a plan with defaults and check its form.
 
     Raises:
@@ -73,10 +74,10 @@ def _read_warehouse(name: str, entry: Any, default: WarehousePlan) -> WarehouseP
     return replace(default, **{**options, 'layers': tuple(layers)})
 
 
-def _check_layers(layers: Dict[str, Sequence[str]]) -> None:
+def _check_layers(layers: dict[str, Sequence[str]]) -> None:
     if not layers:
         raise ValueError('the plan names no warehouse')
-    owners: Dict[str, List[str]] = {}
+    owners: dict[str, list[str]] = {}
     for warehouse, names in layers.items():
         if not names:
             raise ValueError(f'warehouse {warehouse!r} names no layer')
@@ -87,12 +88,12 @@ def _check_layers(layers: Dict[str, Sequence[str]]) -> None:
             raise ValueError(f'layer {name!r} is named more than once, in {warehouses}')
 
 
-def as_planned(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
+def as_planned(plan: dict[str, WarehousePlan]) -> dict[str, WarehousePlan]:
     """The plan itself; the published plans share within a stage."""
     return plan
 
 
-def within_layers(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
+def within_layers(plan: dict[str, WarehousePlan]) -> dict[str, WarehousePlan]:
     """Give every layer a warehouse of its own, named after it."""
     return {
         layer.replace('.', '_'): replace(warehouse, layers=(layer,))
@@ -101,7 +102,7 @@ def within_layers(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
     }
 
 
-def across_two_stages(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan]:
+def across_two_stages(plan: dict[str, WarehousePlan]) -> dict[str, WarehousePlan]:
     """Join the warehouses of the first and second stage, of the third and fourth, ...
 
     Warehouses are known by the names of the published plans: ``stage1``, or ``stage1_depthwise``
@@ -112,7 +113,7 @@ def across_two_stages(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan
         ValueError: No warehouse has such a name, or two to be joined differ in budget or cell
             ratio.
     """
-    joined: Dict[str, List[WarehousePlan]] = {}
+    joined: dict[str, list[WarehousePlan]] = {}
     for name, warehouse in plan.items():
         joined.setdefault(_pair_of_stages(name), []).append(warehouse)
     if set(joined) == set(plan):
@@ -123,7 +124,7 @@ def across_two_stages(plan: Dict[str, WarehousePlan]) -> Dict[str, WarehousePlan
     return {name: _join(name, warehouses) for name, warehouses in joined.items()}
 
 
-SHARING_RANGES: Dict[str, Callable[[Dict[str, WarehousePlan]], Dict[str, WarehousePlan]]] = {
+SHARING_RANGES: dict[str, Callable[[dict[str, WarehousePlan]], dict[str, WarehousePlan]]] = {
     'layer': within_layers,
     'stage': as_planned,
     'two_stages': across_two_stages,
@@ -131,8 +132,8 @@ SHARING_RANGES: Dict[str, Callable[[Dict[str, WarehousePlan]], Dict[str, Warehou
 
 
 def of_equal_kernels(
-    plan: Dict[str, WarehousePlan], shapes: Mapping[str, Sequence[int]]
-) -> Dict[str, WarehousePlan]:
+    plan: dict[str, WarehousePlan], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, WarehousePlan]:
     """Split warehouses so that all layers of one have the same kernel shape, and whole kernels can be cells.
 
     Args:
@@ -143,9 +144,9 @@ def of_equal_kernels(
         dict: Warehouses that had layers of several shapes are named after each, e.g.
             ``stage1_128x64x3x3``.
     """
-    split: Dict[str, WarehousePlan] = {}
+    split: dict[str, WarehousePlan] = {}
     for name, warehouse in plan.items():
-        layers: Dict[str, List[str]] = {}
+        layers: dict[str, list[str]] = {}
         for layer in warehouse.layers:
             layers.setdefault('x'.join(map(str, shapes[layer])), []).append(layer)
         for shape, equal in layers.items():

@@ -11,7 +11,7 @@ Any other bash block is run as it is, and any other Python block executed.
 
 import re
 import shlex
-from typing import Dict, List, NamedTuple
+from typing import NamedTuple
 
 BLOCK = re.compile(
     r'(?:^<!-- (?P<kind>needs|tested|small|file): (?P<value>[^\n]*?) -->\n)?'
@@ -34,10 +34,10 @@ class Command(NamedTuple):
     """One command: a tool's path or another program, and its arguments."""
 
     program: str
-    args: List[str]
+    args: list[str]
 
 
-def blocks(page: str) -> List[Block]:
+def blocks(page: str) -> list[Block]:
     """All fenced blocks of a page's text."""
     return [
         Block(match['language'], match['text'], match['kind'] or '', match['value'] or '')
@@ -45,7 +45,7 @@ def blocks(page: str) -> List[Block]:
     ]
 
 
-def commands(text: str) -> List[Command]:
+def commands(text: str) -> list[Command]:
     """The commands of a bash block, joined by ``&&`` or on lines of their own; variables before them are left out."""
     found = []
     for line in re.sub(r'\\\n', ' ', text).splitlines():
@@ -58,12 +58,12 @@ def commands(text: str) -> List[Command]:
     return found
 
 
-def _command(words: List[str]) -> Command:
+def _command(words: list[str]) -> Command:
     if words[0] in ('python', 'bash') and len(words) > 1 and words[1].startswith('tools/'):
         return Command(words[1], words[2:])
     return Command(words[0], words[1:])
 
 
-def small_options(value: str) -> Dict[str, List[str]]:
+def small_options(value: str) -> dict[str, list[str]]:
     """Options by tool, from ``tool OPTIONS; tool OPTIONS``."""
     return {words[0]: words[1:] for words in map(shlex.split, value.split(';'))}

@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +27,7 @@ def import_everything() -> None:
     register_all_modules(init_default_scope=False)
 
 
-def start(tool: str, args: Sequence, log: Path, arm: Optional[Callable[[], None]] = None) -> int:
+def start(tool: str, args: Sequence, log: Path, arm: Callable[[], None] | None = None) -> int:
     """Fork a process, leader of its own group, that calls ``arm`` and runs tools/TOOL.py; its id."""
     pid = os.fork()
     if pid:

@@ -3,7 +3,6 @@
 import json
 import zlib
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ class Golden:
         self.meta = json.loads((FOLDER / f'{name}.json').read_text())
         self.outputs = dict(np.load(FOLDER / f'{name}.npz'))
 
-    def state_dict(self) -> Dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """A checkpoint in the published layout; every entry's values follow from its key."""
         return {key: _values(key, tuple(shape)) for key, shape in self.meta['state_dict'].items()}
 

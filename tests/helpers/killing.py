@@ -27,8 +27,8 @@ import signal
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 from forked_tools import ROOT, import_everything, start, wait
 

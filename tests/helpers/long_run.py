@@ -14,7 +14,6 @@ import runpy
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, List
 
 import numpy as np
 from killing import CONFIG
@@ -69,7 +68,7 @@ def heap_in_use() -> int:
     return function().uordblks
 
 
-def children(pid: int) -> Dict[int, str]:
+def children(pid: int) -> dict[int, str]:
     """State letter of every child of a process, the dead that nobody waited for (Z) included."""
     found = {}
     for path in Path('/proc').glob('[0-9]*/stat'):
@@ -110,7 +109,7 @@ class ResourceHook(Hook):
         self.file.flush()
 
 
-def summarise(samples: List[dict]) -> dict:
+def summarise(samples: list[dict]) -> dict:
     """What a run held; slopes are of straight lines fitted to its second half, in MiB per 1000 iterations."""
     half = samples[len(samples) // 2 :]
 

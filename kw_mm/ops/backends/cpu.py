@@ -4,8 +4,6 @@ Written as one autograd node, since slicing and concatenating would each copy al
 tensors of zeros, in the backward pass.
 """
 
-from typing import Optional, Tuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,7 +37,7 @@ def worth_going_one_by_one(x: Tensor, kernels: Tensor, groups: int, stride: Pair
 
 
 def convolve_one_by_one(
-    x: Tensor, kernels: Tensor, bias: Optional[Tensor], stride: Pair, padding: Pair, dilation: Pair
+    x: Tensor, kernels: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
     """Arguments and result are those of :func:`kw_mm.ops.conv2d_per_image`."""
     dtype = autocast_dtype(x.device.type) or x.dtype
@@ -50,7 +48,7 @@ def convolve_one_by_one(
 
 class _OneByOne(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, kernels: Tensor, bias: Optional[Tensor], *geometry: Pair) -> Tensor:
+    def forward(ctx, x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry: Pair) -> Tensor:
         ctx.save_for_backward(x, kernels)
         ctx.geometry, ctx.bias = geometry, bias is not None
         size = output_size(x.shape[2:], kernels.shape[-2:], *geometry)
@@ -100,7 +98,7 @@ def _kernel(kernel: Tensor, x: Tensor) -> Tensor:
 
 
 def _gradients(
-    grad: Tensor, x: Tensor, kernel: Tensor, geometry: Tuple[Pair, ...], wanted: Tuple[bool, bool]
+    grad: Tensor, x: Tensor, kernel: Tensor, geometry: tuple[Pair, ...], wanted: tuple[bool, bool]
 ):
     stride, padding, dilation = geometry
     return torch.ops.aten.convolution_backward(

@@ -5,8 +5,8 @@ size would write the size. Here is one computation for each geometry: no attribu
 batch, no slice on the size.
 """
 
+from collections.abc import Sequence
 from functools import reduce
-from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +15,15 @@ from torch.nn.modules.utils import _pair
 
 from ..reference import Size
 
-Pair = Tuple[int, int]
+Pair = tuple[int, int]
 
 
 def exported_conv2d(
     x: Tensor,
     kernels: Tensor,
-    bias: Optional[Tensor],
+    bias: Tensor | None,
     stride: Size,
-    padding: Union[Size, str],
+    padding: Size | str,
     dilation: Size,
     groups: int,
 ) -> Tensor:
@@ -41,7 +41,7 @@ def exported_conv2d(
     return out if bias is None else out + bias.to(out.dtype).view(1, -1, 1, 1)
 
 
-def _pad(x: Tensor, padding: Union[Size, str], size: Sequence[int], dilation: Pair) -> Tensor:
+def _pad(x: Tensor, padding: Size | str, size: Sequence[int], dilation: Pair) -> Tensor:
     if padding == 'valid':
         return x
     if padding == 'same':
@@ -53,7 +53,7 @@ def _pad(x: Tensor, padding: Union[Size, str], size: Sequence[int], dilation: Pa
     return F.pad(x, (left, right, top, bottom)) if any((left, right, top, bottom)) else x
 
 
-def _shifts(x: Tensor, size: Sequence[int], stride: Pair, dilation: Pair) -> List[Tensor]:
+def _shifts(x: Tensor, size: Sequence[int], stride: Pair, dilation: Pair) -> list[Tensor]:
     """What each of the kh kw kernel positions sees of padded features: each of shape (B, C, H_out, W_out)."""
     rows, columns = (
         [slice(d * i, d * (i + 1 - k) or None, s) for i in range(k)]
@@ -62,14 +62,14 @@ def _shifts(x: Tensor, size: Sequence[int], stride: Pair, dilation: Pair) -> Lis
     return [strip[..., column] for strip in (x[:, :, row] for row in rows) for column in columns]
 
 
-def _sum_of_products(shifts: List[Tensor], kernels: Tensor) -> Tensor:
+def _sum_of_products(shifts: list[Tensor], kernels: Tensor) -> Tensor:
     values = kernels.flatten(2).unbind(2)  # kh kw of shape (B, C)
     return reduce(
         torch.add, (shift * value[..., None, None] for shift, value in zip(shifts, values))
     )
 
 
-def _product_with_patches(shifts: List[Tensor], kernels: Tensor, groups: int) -> Tensor:
+def _product_with_patches(shifts: list[Tensor], kernels: Tensor, groups: int) -> Tensor:
     grouped = [shift.unflatten(1, (groups, -1)) for shift in shifts]
     patches = (
         torch.stack(grouped, dim=2).flatten(4).flatten(2, 3)
