@@ -1,8 +1,10 @@
-"""Errors that are the user's to mend."""
+"""Errors that the user can fix, and errors as one line."""
+
+import traceback
 
 
 class UserError(Exception):
-    """Something the user can mend; the message says what is wrong and what would work."""
+    """Something the user can fix; the message says what is wrong and what would work."""
 
 
 class CheckpointError(UserError, RuntimeError):
@@ -19,3 +21,15 @@ class ImageError(UserError):
 
 class BatchSizeError(UserError, ValueError):
     """A batch of one image, of which a batch norm has no statistics."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line; of a missing key, that it is missing; of a bare assertion, the assertion."""
+    line = ' '.join(str(error).split())
+    if isinstance(error, KeyError) and error.args:
+        line = ' '.join(str(error.args[0]).split())
+        line = line if ' ' in line else f'there is no {line!r}'
+    if line:
+        return line
+    frames = traceback.extract_tb(error.__traceback__)
+    return (frames[-1].line if frames else None) or type(error).__name__

@@ -1,9 +1,40 @@
 """Writing files so that a crash leaves the old file or the new one, never a part of one."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PART = '.{}.part'
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[str]:
+    """Write a file under a temporary name in its folder; it gets its own name once it is on the disk.
+
+    If writing fails, the temporary file is removed and an older file of this name stays as it was.
+
+    Args:
+        path: The file to write or to replace.
+
+    Yields:
+        str: The temporary name to write to.
+
+    Raises:
+        OSError: The disk does not take it.
+
+    Example:
+        >>> with atomic_write('weights.pth') as draft:
+        ...     torch.save(state_dict, draft)
+    """
+    draft = part_of(os.fspath(path))
+    try:
+        yield draft
+        commit_part(os.fspath(path))
+    except BaseException:
+        if os.path.isfile(draft):
+            os.remove(draft)
+        raise
 
 
 def part_of(path: str) -> str:
@@ -12,7 +43,7 @@ def part_of(path: str) -> str:
     return os.path.join(folder, PART.format(name))
 
 
-def settle(path: str) -> None:
+def commit_part(path: str) -> None:
     """Give a file that was written under its temporary name its own, once it is on the disk.
 
     Args:
@@ -27,14 +58,14 @@ def settle(path: str) -> None:
     _sync_folder(os.path.dirname(path) or '.')
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a small file, all or nothing.
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a small text file (UTF-8), all or nothing.
 
     Raises:
         OSError: The disk does not take it.
     """
-    Path(part_of(path)).write_text(text)
-    settle(path)
+    with atomic_write(path) as draft:
+        Path(draft).write_text(text, encoding='utf-8')
 
 
 def remove_parts(folder: str) -> None:

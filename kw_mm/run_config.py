@@ -11,8 +11,7 @@ from mmengine.config.utils import ConfigParsingError
 from mmengine.runner import Runner
 
 from .config_files import config
-from .errors import UserError
-from .training.tool_errors import one_line
+from .errors import UserError, one_line
 
 UNREADABLE = (
     SyntaxError,

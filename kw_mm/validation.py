@@ -1,6 +1,7 @@
-"""Options that are chosen by name."""
+"""Checking options, and the words of errors: names that come close, long lists cut short."""
 
-from collections.abc import Collection
+import difflib
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -33,3 +34,21 @@ def check_pair(option: str, value: Any) -> None:
         raise ValueError(
             f'{option}={value!r} is not a pair of numbers; (1, 1) and (0.5, 0.5) are the published ones'
         )
+
+
+def closest(name: str, known: Iterable[str], most: int = 3, cutoff: float = 0.5) -> list[str]:
+    """The known names that come closest to a misspelt one; empty where none does.
+
+    Args:
+        name: What was written.
+        known: What could have been meant.
+        most: How many names to return at most.
+        cutoff: How alike a name must be, from 0 (anything) to 1 (the same).
+    """
+    return difflib.get_close_matches(name, list(known), n=most, cutoff=cutoff)
+
+
+def few(items: Sequence[Any], most: int = 3) -> str:
+    """The first items of a list in words: 'a, b, c and 4 more'."""
+    rest = f' and {len(items) - most} more' if len(items) > most else ''
+    return ', '.join(map(str, items[:most])) + rest

@@ -2,9 +2,9 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from kw_mm.errors import ConfigError, ImageError, UserError
+from kw_mm.command_line import advice_on, command
+from kw_mm.errors import ConfigError, ImageError, UserError, one_line
 from kw_mm.training.diagnosis import building
-from kw_mm.training.tool_errors import command, one_line, what_to_mend
 
 
 def raise_(error):
@@ -37,13 +37,13 @@ def test_memory_advice(error, capsys):
 def test_memory_that_this_machine_does_not_have():
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**58)
-    assert 'assemble_checkpoint' in what_to_mend(raised.value)
+    assert 'assemble_checkpoint' in advice_on(raised.value)
 
 
 def test_a_batch_norm_with_one_value():
     with pytest.raises(ValueError) as raised:
         torch.nn.BatchNorm1d(4)(torch.zeros(1, 4))
-    assert 'drop_last=True' in what_to_mend(raised.value)
+    assert 'drop_last=True' in advice_on(raised.value)
 
 
 def test_other_errors_keep_their_stack_trace():
@@ -57,7 +57,7 @@ def test_a_workers_error_is_its_message():
         'Caught ImageError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File "x.py", '
         "line 1, in f\nkw_mm.errors.ImageError: image 'a.jpg' cannot be read\n"
     )
-    assert what_to_mend(ImageError(text)) == "image 'a.jpg' cannot be read"
+    assert advice_on(ImageError(text)) == "image 'a.jpg' cannot be read"
 
 
 def test_messages_on_one_line():
@@ -83,7 +83,7 @@ def test_a_type_that_is_not_registered(kind, words):
             MODELS.build(dict(type=kind))
 
 
-def test_errors_that_name_what_to_mend_pass_through():
+def test_errors_that_name_what_to_fix_pass_through():
     with pytest.raises(UserError, match='^mend this$'):
         with building('model'):
             raise UserError('mend this')

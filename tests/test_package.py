@@ -113,8 +113,8 @@ from mmdet.apis import init_detector
 model = init_detector(Config.fromfile('mine.py'), device='cpu')
 import kw_mm
 print(kw_mm.__file__)
-print(type(model).__name__, type(model.backbone).__name__,
-model.backbone.warehouses['stage4'].num_cells) print(kw_mm.config('imagenet/kw_r50_300e_in1k'))
+print(type(model).__name__, type(model.backbone).__name__, model.backbone.warehouses['stage4'].num_cells)
+print(kw_mm.config('imagenet/kw_r50_300e_in1k'))
 """,
     ).splitlines()
     assert Path(said[-3]) == installed / 'kw_mm/__init__.py'

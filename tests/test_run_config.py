@@ -11,9 +11,9 @@ TEXT = """
 data_root = 'data/coco/'
 train_dataloader = dict(dataset=dict(type='RepeatDataset', dataset=dict(
     data_root=data_root, ann_file='annotations/a.json', data_prefix=dict(img='train/'))))
-val_dataloader = dict(dataset=dict(data_root=data_root, ann_file='annotations/b.json',
-data_prefix=dict(img='val/'))) val_evaluator = [dict(type='CocoMetric', ann_file=data_root +
-'annotations/b.json')] other = 'data/cocoa'
+val_dataloader = dict(dataset=dict(data_root=data_root, ann_file='annotations/b.json', data_prefix=dict(img='val/')))
+val_evaluator = [dict(type='CocoMetric', ann_file=data_root + 'annotations/b.json')]
+other = 'data/cocoa'
 """
 
 

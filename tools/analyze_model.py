@@ -3,7 +3,7 @@
 import argparse
 
 from kw_mm.analysis.report import analyze, print_analyses
-from kw_mm.training.tool_errors import command
+from kw_mm.command_line import command
 
 
 @command

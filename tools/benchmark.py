@@ -16,9 +16,9 @@ from rich.table import Table
 import kw_mm  # noqa: F401  (registers the backbones)
 from kw_mm.analysis.profile import profile_forward
 from kw_mm.analysis.speed import DTYPES, KINDS, MODES, STATIC, Setting, build, measure, model_config
+from kw_mm.command_line import command
 from kw_mm.errors import UserError
 from kw_mm.training.memory import keep_freed_memory
-from kw_mm.training.tool_errors import command
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,8 +8,8 @@ import torch
 from kw_mm.checkpoints.convert import TARGETS, convert
 from kw_mm.checkpoints.describing import looks_like
 from kw_mm.checkpoints.reading import read_checkpoint
+from kw_mm.command_line import command
 from kw_mm.errors import UserError
-from kw_mm.training.tool_errors import command
 
 
 @command

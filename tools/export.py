@@ -4,9 +4,9 @@ import argparse
 import os
 
 from kw_mm.analysis.report import print_rich
+from kw_mm.command_line import command
 from kw_mm.errors import UserError
 from kw_mm.export import FORMATS, PARTS, export
-from kw_mm.training.tool_errors import command
 
 
 @command

@@ -4,9 +4,9 @@ import argparse
 
 import cv2
 
+from kw_mm.command_line import command
 from kw_mm.errors import UserError
 from kw_mm.inference.gallery import write_gallery
-from kw_mm.training.tool_errors import command
 
 
 @command

@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'examples'))
 
 from shapes import write_shapes  # noqa: E402
 
+from kw_mm.command_line import command
 from kw_mm.errors import UserError
-from kw_mm.training.tool_errors import command
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,7 +3,7 @@
 import argparse
 
 from kw_mm.analysis.curves import plot_runs
-from kw_mm.training.tool_errors import command
+from kw_mm.command_line import command
 
 
 @command

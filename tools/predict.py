@@ -2,9 +2,8 @@
 
 import argparse
 
-from kw_mm.command_line import CfgOptions
+from kw_mm.command_line import CfgOptions, command
 from kw_mm.inference import predict
-from kw_mm.training.tool_errors import command
 
 
 def parse_args() -> argparse.Namespace:

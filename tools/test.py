@@ -2,9 +2,8 @@
 
 import argparse
 
-from kw_mm.command_line import parse_run_args
+from kw_mm.command_line import command, parse_run_args
 from kw_mm.training.launch import test
-from kw_mm.training.tool_errors import command
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,8 +3,7 @@
 import argparse
 
 from kw_mm.attention.visualize import visualize_attention
-from kw_mm.command_line import CfgOptions
-from kw_mm.training.tool_errors import command
+from kw_mm.command_line import CfgOptions, command
 
 
 @command

@@ -5,14 +5,12 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from ..errors import UserError
+from ..models.building import build_model
 from ..run_config import load_config
 from .complexity import Cost, count_costs
 from .forward import forward_once
@@ -43,23 +41,6 @@ class Analysis(NamedTuple):
     def cost(self) -> Cost:
         """Of the whole model."""
         return sum(self.parts.values(), Cost())
-
-
-def build_model(cfg: Config) -> nn.Module:
-    """Build a config's model, with random weights. As mmengine's runner does, it takes ``cfg.data_preprocessor`` where the
-    model has none of its own.
-
-    Raises:
-        UserError: The config has no model, or one that cannot be built.
-    """
-    if not cfg.get('model'):
-        raise UserError(f'config {cfg.filename!r} has no model')
-    shared = {'data_preprocessor': cfg.data_preprocessor} if cfg.get('data_preprocessor') else {}
-    try:
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-            return MODELS.build({**shared, **cfg.model})
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError, ImportError) as error:
-        raise UserError(f'the model of config {cfg.filename!r} cannot be built: {error}') from error
 
 
 def analyze(path: str, size: Sequence[int] | None = None) -> Analysis:

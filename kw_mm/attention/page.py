@@ -10,10 +10,9 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
 body { max-width: 1500px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.6em; } h2 { border-top: 1px solid #ccc; padding-top: 1em; margin-top: 2em; }
-img { max-width: 100%; height: auto; display: block; } figure { margin: 1.2em 0; } figcaption {
-color: #555; } table { border-collapse: collapse; } td, th { padding: 0.2em 0.9em; text-align:
-right; border-bottom: 1px solid #ddd; } td:first-child, th:first-child { text-align: left; } nav a {
-margin-right: 1em; }
+img { max-width: 100%; height: auto; display: block; } figure { margin: 1.2em 0; } figcaption { color: #555; }
+table { border-collapse: collapse; } td, th { padding: 0.2em 0.9em; text-align: right; border-bottom: 1px solid #ddd; }
+td:first-child, th:first-child { text-align: left; } nav a { margin-right: 1em; }
 """
 
 

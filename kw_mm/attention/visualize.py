@@ -7,11 +7,9 @@ from pathlib import Path
 from mmengine.device import get_device
 from torch import nn
 
-from ..analysis.report import build_model
-from ..checkpoints.convert import for_openmmlab
-from ..checkpoints.reading import read_checkpoint
-from ..checkpoints.whole_model import load_whole
+from ..checkpoints.loading import load_weights
 from ..errors import UserError
+from ..models.building import build_model
 from ..run_config import load_config
 from ..training.path_checks import check_checkpoint
 from .of_images import attention_of, check_warehouses, find_checkpoints
@@ -44,5 +42,5 @@ def visualize_attention(args: Namespace) -> Path:
 
 
 def _look(model: nn.Module, path: str, samples: list[Sample]) -> Checkpoint:
-    load_whole(model, for_openmmlab(read_checkpoint(path, get_device())), path)
+    load_weights(model, path, map_location=get_device())
     return Checkpoint(Path(path).stem, attention_of(model, samples))

@@ -11,11 +11,11 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
-from ..analysis.report import build_model
 from ..checkpoints.convert import for_openmmlab
 from ..checkpoints.reading import read_checkpoint
 from ..checkpoints.state_dicts import below
 from ..errors import CheckpointError, UserError
+from ..models.building import build_model
 from ..run_config import load_config
 from .comparison import Row, compare
 from .formats import FORMATS, check_format, runner, write

@@ -11,11 +11,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.structures import BaseDataElement
 
-from ..analysis.report import build_model
-from ..checkpoints.convert import for_openmmlab
-from ..checkpoints.reading import read_checkpoint
-from ..checkpoints.whole_model import load_whole
+from ..checkpoints.loading import load_weights
 from ..errors import UserError
+from ..models.building import build_model
 from ..run_config import tested_dataset, type_name
 
 
@@ -44,8 +42,7 @@ class Predictor:
         with DefaultScope.overwrite_default_scope(self.scope):
             self.model = build_model(cfg)
             self.pipeline = _pipeline(cfg)
-            content = read_checkpoint(checkpoint)
-            load_whole(self.model, for_openmmlab(content), checkpoint)
+            content = load_weights(self.model, checkpoint)
             self.classes, self.palette = _names(cfg, content)
         self._check_names()
         try:

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from ..checkpoints.reading import own_run
 from ..errors import CheckpointError
-from ..files import part_of, remove_parts, settle, write_text
+from ..files import commit_part, part_of, remove_parts, write_text
 
 
 @HOOKS.register_module()
@@ -134,7 +134,7 @@ class _SafeRunner:
         with _explained(path):
             self._runner.save_checkpoint(out_dir, part_of(filename), *args, **kwargs)
             if is_main_process():
-                settle(path)
+                commit_part(path)
 
 
 class _WaitingRemovals:

@@ -9,9 +9,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from ..errors import ConfigError, UserError
+from ..errors import ConfigError, UserError, one_line
 from .annotations import problem_of_split
-from .tool_errors import one_line
 
 BUILDING = (
     ValueError,

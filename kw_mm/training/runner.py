@@ -10,16 +10,14 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..checkpoints.convert import for_openmmlab
-from ..checkpoints.reading import read_checkpoint
-from ..checkpoints.whole_model import load_whole
-from ..errors import CheckpointError
+from ..checkpoints.loading import load_model_state, read_model_checkpoint
+from ..command_line import advice_on
+from ..errors import CheckpointError, one_line
 from .data_checks import check_classes, check_training_data
 from .diagnosis import building
 from .disk import full_disk_explained
 from .path_checks import check_stages
 from .resuming import check_optimizer, newest_intact, reading_to_resume
-from .tool_errors import one_line, what_to_mend
 
 MOST = 400  # characters of torch's list of what does not fit
 
@@ -122,7 +120,7 @@ class KWRunner(Runner):
             super().resume(filename, *args, **kwargs)
             check_optimizer(self.optim_wrapper)
         except Exception as error:  # a damaged file can bring torch's reader to raise anything
-            if what_to_mend(error) and not isinstance(error, CheckpointError):
+            if advice_on(error) and not isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(
                 f'--resume cannot continue from {filename!r} ({one_line(error)[:MOST]}); it takes a whole '
@@ -141,14 +139,10 @@ class KWRunner(Runner):
         if self._resuming:
             with reading_to_resume(filename, self.work_dir):
                 return super().load_checkpoint(filename, map_location, strict=True)
-        content = read_checkpoint(filename, map_location)
-        try:
-            checkpoint = for_openmmlab(content)
-        except CheckpointError as error:
-            raise CheckpointError(f'checkpoint {filename!r}: {error}') from error
+        checkpoint = read_model_checkpoint(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_whole(model, checkpoint, filename, strict=self.all_weights, logger=self.logger)
+        load_model_state(model, checkpoint, filename, strict=self.all_weights, logger=self.logger)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

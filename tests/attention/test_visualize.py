@@ -17,11 +17,11 @@ from mmpretrain.registry import TRANSFORMS
 from run_tools import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kw_mm.analysis.report import build_model
 from kw_mm.attention.of_images import attention_of
 from kw_mm.attention.samples import file_samples
 from kw_mm.attention.visualize import visualize_attention
 from kw_mm.errors import UserError
+from kw_mm.models.building import build_model
 from kw_mm.run_config import load_config
 from kw_mm.warehouse import kw_layers
 
@@ -32,8 +32,8 @@ BROWSER = next(
     None,
 )
 COUNT_IMAGES = """<script>addEventListener('load', () => {
-  const sizes = [...document.images].map(image => [image.complete, image.naturalWidth,
-  image.naturalHeight]); document.body.dataset.sizes = JSON.stringify(sizes);
+  const sizes = [...document.images].map(image => [image.complete, image.naturalWidth, image.naturalHeight]);
+  document.body.dataset.sizes = JSON.stringify(sizes);
 });</script>"""
 
 
@@ -164,11 +164,10 @@ custom_imports = dict(imports=['kw_mm'], allow_failed_imports=False)
 default_scope = 'mmpretrain'
 model = dict(
     type='ImageClassifier', data_preprocessor=dict(mean=[128] * 3, std=[64] * 3, to_rgb=True),
-    backbone={backbone}, neck=dict(type='GlobalAveragePooling'), head=dict(type='LinearClsHead',
-    num_classes=10, {head}))
+    backbone={backbone}, neck=dict(type='GlobalAveragePooling'), head=dict(type='LinearClsHead', num_classes=10, {head}))
 test_dataloader = dict(dataset=dict(type='CustomDataset', pipeline=[
-    dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=64), dict(type='CenterCrop',
-    crop_size=64), dict(type='PackInputs')]))
+    dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=64), dict(type='CenterCrop', crop_size=64),
+    dict(type='PackInputs')]))
 """
 
 

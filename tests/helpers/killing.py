@@ -41,8 +41,7 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5), dict(type='RandomChoiceResize', scales=[(48, 48), (64, 64)]),
     dict(type='PhotoMetricDistortion'), dict(type='PackDetInputs')]
 train_dataloader = dict(
-    batch_size=4, num_workers=2, persistent_workers=True, dataset=dict(data_root=data_root,
-    pipeline=train_pipeline))
+    batch_size=4, num_workers=2, persistent_workers=True, dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=4, dataset=dict(data_root=data_root))
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
 train_cfg = dict(max_epochs=4, val_interval=2)
