@@ -19,6 +19,7 @@ SOURCES = (
     'kw_mm',
     'configs',
     'tools',
+    'examples',
     'pyproject.toml',
     'setup.py',
     'MANIFEST.in',
