@@ -66,7 +66,7 @@ def test_fast_and_reference_path_have_the_same_gradients(x, options, tau):
 @pytest.mark.parametrize('reentrant', [False, True])
 @pytest.mark.parametrize('part', [slice(0, 7), slice(2, 5), slice(2, 7)], ids=str)
 def test_a_part_recomputed_in_the_backward_pass(x, part, reentrant):
-    """Reentrant: a backward pass within the backward pass, both with layers of the same warehouse."""
+    """Reentrant: a backward pass within another one, both with layers of the same warehouse."""
 
     def run(net, x):
         for layer in net[: part.start]:
@@ -210,7 +210,7 @@ def test_under_autocast_gradients_are_float32_and_close(x, dtype):
 
 @pytest.mark.parametrize('behind_autograd', [False, True])
 def test_cells_cast_for_autocast_are_those_of_the_step(x, behind_autograd):
-    """In the usual loop the loss, and with it the graph, of a step lives until the next one's is there."""
+    """In the usual loop a step's loss, and so its graph, lives until the next one's is there."""
 
     def losses(keep):
         net, found = network(), []

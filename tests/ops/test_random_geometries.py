@@ -1,4 +1,4 @@
-"""Random layers: what is cut is put back, m and n are what the formulas say, and what cannot be is refused in a sentence.
+"""Random layers: what is cut is put back, m and n are as the formulas say, the rest is refused.
 
 ``pytest tests/ops/test_random_geometries.py --hypothesis-profile search`` tries 3000 new cases of
 each.

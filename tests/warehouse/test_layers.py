@@ -19,7 +19,7 @@ def kw_conv(budget=2, **options):
 
 
 def assembled_by_hand(layer, x):
-    """One kernel per image from the definition: mixture i = sum_j alpha_ij e_j, mixtures put back in order."""
+    """From the definition: mixture i = sum_j alpha_ij e_j, mixtures put back in order."""
     alpha = layer.attention(x.mean(dim=(2, 3)), layer._shared[0].temperature)
     positions, out_blocks, in_blocks = layer.partition.grid
     cell_out, cell_in = layer.partition.cell_shape
