@@ -15,7 +15,7 @@ STANDARD = sys.stdlib_module_names
 
 
 def read_diagram(text):
-    """The diagram of a page: the rooms by the node that stands for them, and the arrows between nodes."""
+    """A page's diagram: the rooms that each node stands for, and the arrows between nodes."""
     (block,) = re.findall(r'^```mermaid\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
     nodes, arrows = {}, set()
     for line in map(str.strip, block.splitlines()[1:]):

@@ -1,4 +1,4 @@
-"""What Python files import, read from their text: nothing is executed, so lazy imports count too."""
+"""What Python files import, read from their text, so that lazy imports count too."""
 
 import ast
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Import(NamedTuple):
 
 
 def imports(*folders: str) -> list[Import]:
-    """All imports of the Python files in folders of the project, e.g. ``imports('kw_mm', 'tools')``."""
+    """All imports of the Python files in folders of the project, e.g. 'kw_mm' and 'tools'."""
     return [
         Import(path.relative_to(ROOT).as_posix(), line, name)
         for folder in folders
