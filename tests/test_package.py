@@ -36,7 +36,7 @@ DISTRIBUTIONS = dict(cv2='opencv-python', PIL='pillow', yaml='pyyaml', modelinde
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
-    """Where ``pip install .`` puts the package: a wheel is built offline and unpacked."""
+    """Where ``pip install .`` has put the package: a wheel, built without network, unpacked."""
     source, target = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('installed')
     for name in SOURCES:
         if (ROOT / name).is_dir():
@@ -101,7 +101,10 @@ def test_everything_travels(installed):
         assert relative_files(package / '.mim/configs', pattern) == relative_files(
             ROOT / 'configs', pattern
         )
-    assert relative_files(package / '.mim/tools', '*.py') == relative_files(ROOT / 'tools', '*.py')
+    for folder in ('tools', 'examples'):
+        assert relative_files(package / '.mim' / folder, '*.py') == relative_files(
+            ROOT / folder, '*.py'
+        )
     assert (package / 'checkpoints/published_models.csv').is_file()
     assert (package / 'py.typed').is_file()
     assert len(load(str(package / '.mim/model-index.yml')).models) > 80
@@ -172,8 +175,8 @@ from mmdet.apis import init_detector
 model = init_detector(Config.fromfile('mine.py'), device='cpu')
 import kw_mm
 print(kw_mm.__file__)
-backbone = model.backbone
-print(type(model).__name__, type(backbone).__name__, backbone.warehouses['stage4'].num_cells)
+cells = model.backbone.warehouses['stage4'].num_cells
+print(type(model).__name__, type(model.backbone).__name__, cells)
 print(kw_mm.config('imagenet/kw_r50_300e_in1k'))
 """,
     ).splitlines()
