@@ -10,7 +10,7 @@ from typing import Any
 
 from .config_files import config, config_names
 
-__version__ = '0.1.0'
+__version__ = '0.2.0.dev0'
 __all__ = ['config', 'config_names']
 
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')

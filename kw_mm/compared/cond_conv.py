@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..ops.branch import AttentionBranch
 from ..ops.pool import average
 from ..ops.precision import full_precision
-from .base import MixedConv2d, check_num_kernels
+from .dynamic_conv import MixedConv2d, check_num_kernels
 
 
 class CondConvAttention(AttentionBranch):

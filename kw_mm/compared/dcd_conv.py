@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.branch import AttentionBranch, check_batch
-from .base import DynamicConv2d
+from .dynamic_conv import DynamicConv2d
 
 
 def gate(z: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..ops import backend_for
 from ..ops.branch import AttentionBranch, hidden_units, init_linear
 from ..ops.precision import full_precision
-from .base import MixedConv2d, SoftmaxTemperature
+from .dynamic_conv import MixedConv2d, SoftmaxTemperature
 
 
 class DYConvAttention(AttentionBranch):

@@ -18,7 +18,7 @@ from ..ops import backend_for
 from ..ops.branch import AttentionBranch, Norm, build_norm, check_batch, hidden_units, init_linear
 from ..ops.precision import full_precision
 from ..ops.tracing import is_exported
-from .base import MixedConv2d, SoftmaxTemperature
+from .dynamic_conv import MixedConv2d, SoftmaxTemperature
 
 
 class Attentions(NamedTuple):
