@@ -95,7 +95,10 @@ def test_everything_travels(installed):
         assert relative_files(package / '.mim/configs', pattern) == relative_files(
             ROOT / 'configs', pattern
         )
-    assert relative_files(package / '.mim/tools', '*.py') == relative_files(ROOT / 'tools', '*.py')
+    for folder in ('tools', 'examples'):
+        assert relative_files(package / '.mim' / folder, '*.py') == relative_files(
+            ROOT / folder, '*.py'
+        )
     assert (package / 'checkpoints/published_models.csv').is_file()
     assert len(load(str(package / '.mim/model-index.yml')).models) > 80
     assert (installed / 'bin/kw_mm').is_file()

@@ -58,8 +58,8 @@ def test_bad_configs_are_named(tmp_path, text, message):
 
 
 @pytest.mark.parametrize('size', [(0, 64), (-1, 5)])
-def test_sizes_of_no_image_are_refused(size):
-    with pytest.raises(UserError, match='use for example 224 224'):
+def test_a_size_must_be_positive(size):
+    with pytest.raises(UserError, match=f'got {size[0]} {size[1]}; use for example 224 224'):
         analyze(str(ROOT / 'configs/imagenet/r18_100e_in1k.py'), size)
 
 

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from kw_mm.attention import visualization_hook as attention_visualization_hook
+from kw_mm.attention import visualization_hook
 from kw_mm.attention.visualization_hook import AttentionVisualizationHook
 from kw_mm.warehouse import apply_kernel_warehouse
 
@@ -106,7 +106,7 @@ def test_training_does_not_depend_on_it(tmp_path):
 
 
 def test_only_the_main_process_looks(tmp_path, monkeypatch):
-    monkeypatch.setattr(attention_visualization_hook, 'is_main_process', lambda: False)
+    monkeypatch.setattr(visualization_hook, 'is_main_process', lambda: False)
     runner = run(tmp_path, dict(type='AttentionVisualizationHook', interval=1, by_epoch=False))
     assert runner.model.attached == [0] * 12 and not logged(tmp_path)
 

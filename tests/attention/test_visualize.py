@@ -1,4 +1,4 @@
-"""tools/visualize_attention.py on a small run, its page in a real browser, and tools/plot_run.py on the same run."""
+"""tools/visualize_attention.py on a small run, its page in a browser, and tools/plot_run.py."""
 
 import html
 import json
@@ -17,7 +17,7 @@ from mmpretrain.registry import TRANSFORMS
 from run_tools import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kw_mm.attention.of_images import attention_of
+from kw_mm.attention.recording import record_attention
 from kw_mm.attention.samples import file_samples
 from kw_mm.attention.visualize import visualize_attention
 from kw_mm.errors import UserError
@@ -32,7 +32,8 @@ BROWSER = next(
     None,
 )
 COUNT_IMAGES = """<script>addEventListener('load', () => {
-  const sizes = [...document.images].map(image => [image.complete, image.naturalWidth, image.naturalHeight]);
+  const sizes = [...document.images].map(
+    image => [image.complete, image.naturalWidth, image.naturalHeight]);
   document.body.dataset.sizes = JSON.stringify(sizes);
 });</script>"""
 
@@ -51,7 +52,8 @@ def run(tool, small_config, shapes, tmp_path_factory):
 _base_ = {str(small_config)!r}
 data_root = 'data/shapes/'
 {line}
-custom_hooks = [dict(type='AttentionTemperatureHook', duration=4), dict(type='AttentionVisualizationHook')]
+custom_hooks = [
+    dict(type='AttentionTemperatureHook', duration=4), dict(type='AttentionVisualizationHook')]
 randomness = dict(seed=0)
 """)
     tool('train', config, '--work-dir', folder / 'run', '--cfg-options', f'data_root={shapes}')
@@ -130,7 +132,7 @@ def dump(page, folder):
 
 @pytest.mark.skipif(not BROWSER, reason='needs chromium or chrome to open the page in')
 def test_a_browser_shows_every_picture(page, tmp_path):
-    """The page alone, far from its PNG files; and the check itself sees a picture that is broken."""
+    """The page, far from its PNG files; and the check itself sees a picture that is broken."""
     text = page.read_text()
     copy = tmp_path / 'moved.html'
     copy.write_text(text.replace('</body>', COUNT_IMAGES + '</body>'))
@@ -164,10 +166,11 @@ custom_imports = dict(imports=['kw_mm'], allow_failed_imports=False)
 default_scope = 'mmpretrain'
 model = dict(
     type='ImageClassifier', data_preprocessor=dict(mean=[128] * 3, std=[64] * 3, to_rgb=True),
-    backbone={backbone}, neck=dict(type='GlobalAveragePooling'), head=dict(type='LinearClsHead', num_classes=10, {head}))
+    backbone={backbone}, neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=10, {head}))
 test_dataloader = dict(dataset=dict(type='CustomDataset', pipeline=[
-    dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=64), dict(type='CenterCrop', crop_size=64),
-    dict(type='PackInputs')]))
+    dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=64),
+    dict(type='CenterCrop', crop_size=64), dict(type='PackInputs')]))
 """
 
 
@@ -222,7 +225,7 @@ def arguments(tmp_path, *images, **options):
 def test_classifiers(tmp_path, backbone, channels, warehouses):
     cfg = load_config(str(classifier(tmp_path, backbone, channels)))
     model = build_model(cfg)
-    found = attention_of(
+    found = record_attention(
         model, file_samples(cfg, [str(tmp_path / 'image0.png'), str(tmp_path / 'image1.png')])
     )
     assert len(found) == warehouses
@@ -233,7 +236,7 @@ def test_classifiers(tmp_path, backbone, channels, warehouses):
 
 
 def test_images_are_normalised_as_the_runner_does_it(tmp_path):
-    """mmpretrain's configs have the preprocessor beside the model; mmengine's runner hands it to the model."""
+    """mmpretrain's configs have the preprocessor beside the model, which mmengine's runner gets."""
     path = classifier(
         tmp_path,
         dict(type='KWResNet', depth=18, budget=0.5, base_channels=16, stem_channels=16),

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ class Clock:
         self.seconds: dict[str, float] = {}
 
     def now(self) -> float:
+        """Seconds since some moment, once the device has done everything asked of it."""
         if self.device.type == 'cuda':
             torch.cuda.synchronize()
         return time.perf_counter()
@@ -40,9 +41,15 @@ class Clock:
 def profile_forward(model: nn.Module, images: Tensor, repetitions: int = 5) -> dict[str, float]:
     """Median seconds of each part of a forward pass.
 
-    Attention is the branches; assembly the mixing of cells and putting kernels in order;
-    convolution what remains of KW
-    layers: pooling and the per-image convolutions; rest everything outside them.
+    Args:
+        model: A network with KW layers.
+        images: Its input, shape (B, 3, H, W).
+        repetitions: Timed passes, after a warm-up.
+
+    Returns:
+        dict: ``attention`` is the branches; ``assembly`` the mixing of cells and putting kernels in
+            order; ``convolution`` what remains of KW layers: pooling and the per-image
+            convolutions; ``rest`` everything outside them.
 
     Raises:
         ValueError: A network without KW layers.
@@ -62,6 +69,13 @@ def profile_forward(model: nn.Module, images: Tensor, repetitions: int = 5) -> d
         for name in ('weigh', 'assemble', 'forward'):
             delattr(layer, name)
     return {part: statistics.median(run[part] for run in runs[1:]) for part in PARTS}
+
+
+def print_profile(parts: Mapping[str, float]) -> None:
+    """Print one line about what :func:`profile_forward` found."""
+    whole = sum(parts.values())
+    shares = (f'{part} {1e3 * s:.1f} ms ({s / whole:.0%})' for part, s in parts.items())
+    print(f'fast forward pass: {", ".join(shares)}')
 
 
 def _watch(layer: KWLayer, clock: Clock) -> None:
