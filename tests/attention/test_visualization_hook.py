@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import cv2
 import pytest
@@ -138,3 +140,18 @@ def test_a_model_without_kw_layers_is_an_error(tmp_path):
 def test_an_interval_that_is_none_is_an_error(interval):
     with pytest.raises(ValueError, match=f'interval={interval}'):
         AttentionVisualizationHook(interval=interval)
+
+
+def test_importing_kw_mm_imports_nothing_that_draws():
+    """The hook is registered without matplotlib, which it needs for the first heat map only."""
+    code = """
+import sys, kw_mm
+from mmengine.registry import HOOKS
+print(HOOKS.get('AttentionVisualizationHook').__module__)
+print([name for name in sys.modules if name in (
+    'kw_mm.analysis.figures', 'kw_mm.attention.maps', 'kw_mm.attention.plots')])
+"""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ['kw_mm.attention.visualization_hook', '[]']
