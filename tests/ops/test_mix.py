@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from kw_mm.ops import reference_path
-from kw_mm.ops.backends import cpu as one_by_one
-from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
+from kw_mm.ops.backends import CPU, cpu
+from kw_mm.warehouse import apply_kernel_warehouse
 
 
 def network(**options):
@@ -83,16 +83,17 @@ def test_a_part_recomputed_in_the_backward_pass(x, part, reentrant):
     same(gradients(net, x.clone(), run), expected)
 
 
-@pytest.mark.parametrize('least_macs', [0, 1e9], ids=['one by one', 'at once'])
-def test_kernels_mixed_again_in_the_backward_pass(x, least_macs, monkeypatch):
-    monkeypatch.setattr(one_by_one, 'LEAST_MACS', least_macs)
+@pytest.mark.parametrize('worth_a_call', [0, 1e9], ids=['in turn', 'at once'])
+def test_kernels_mixed_again_in_the_backward_pass(x, worth_a_call, monkeypatch):
+    monkeypatch.setattr(cpu, 'WORTH_A_CALL', worth_a_call)
     kept, again = network(), network(assemble_checkpoint=True)
-    mixed = []
-    for net in (kept, again):
-        for layer in kw_layers(net).values():
-            layer.assemble = lambda alpha, assemble=layer.assemble, **_: (
-                mixed.append(len(alpha)) or assemble(alpha)
-            )
+    mixed, kernels = [], CPU.kernels
+
+    def counted(alpha, *args, **options):
+        mixed.append(len(alpha))
+        return kernels(alpha, *args, **options)
+
+    monkeypatch.setattr(CPU, 'kernels', counted)
     expected = gradients(kept, x)
     assert len(mixed) == 4
     same(gradients(again, x), expected)

@@ -119,7 +119,7 @@ def test_a_plain_kernel_does_not_fit_below_budget_1():
 
 
 def test_a_kernel_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r'\(12, 8, 1, 1\).*\(12, 8, 3, 3\)'):
+    with pytest.raises(ValueError, match=r'\(12, 8, 3, 3\).*\(12, 8, 1, 1\)'):
         kw_conv(kernel_size=3)[0].place_kernel(torch.zeros(12, 8, 1, 1))
 
 
