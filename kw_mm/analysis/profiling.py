@@ -2,12 +2,15 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..warehouse import KWLayer, kw_layers
+from ..ops import backend_for
+from ..warehouse import kw_layers
 
 PARTS = ('attention', 'assembly', 'convolution', 'rest')
 
@@ -25,16 +28,28 @@ class Clock:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def around(self, name: str, call: Callable) -> Callable:
-        """The same call, timed."""
+    @contextmanager
+    def timing(self, owner: Any, method: str, name: str) -> Iterator[None]:
+        """Within this context calls of an object's method are timed.
+
+        Args:
+            owner: The object; others of its class are left alone.
+            method: What to time.
+            name: What the time is added to.
+        """
+        call = getattr(owner, method)
 
         def timed(*args, **kwargs):
             begin = self.now()
             result = call(*args, **kwargs)
-            self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - begin
+            self.seconds[name] += self.now() - begin
             return result
 
-        return timed
+        setattr(owner, method, timed)
+        try:
+            yield
+        finally:
+            delattr(owner, method)
 
 
 @torch.no_grad()
@@ -48,8 +63,8 @@ def profile_forward(model: nn.Module, images: Tensor, repetitions: int = 5) -> d
 
     Returns:
         dict: ``attention`` is the branches; ``assembly`` the mixing of cells and putting kernels in
-            order; ``convolution`` what remains of KW layers: pooling and the per-image
-            convolutions; ``rest`` everything outside them.
+            order, 0 where a backend does that within the convolution; ``convolution`` what remains
+            of KW layers: pooling and the per-image convolutions; ``rest`` everything outside them.
 
     Raises:
         ValueError: A network without KW layers.
@@ -58,16 +73,16 @@ def profile_forward(model: nn.Module, images: Tensor, repetitions: int = 5) -> d
     if not layers:
         raise ValueError(f'{type(model).__name__} has no kernel warehouses to profile')
     clock, runs = Clock(images.device), []
-    for layer in layers:
-        _watch(layer, clock)
-    whole = clock.around('whole', model)
-    for _ in range(repetitions + 1):
-        clock.seconds = {}
-        whole(images)
-        runs.append(_parts(clock.seconds))
-    for layer in layers:
-        for name in ('weigh', 'assemble', 'forward'):
-            delattr(layer, name)
+    with ExitStack() as stack:
+        stack.enter_context(clock.timing(backend_for(images), 'kernels', 'assembly'))
+        for layer in layers:
+            stack.enter_context(clock.timing(layer, 'weigh', 'attention'))
+            stack.enter_context(clock.timing(layer, 'forward', 'layers'))
+        stack.enter_context(clock.timing(model, 'forward', 'whole'))
+        for _ in range(repetitions + 1):
+            clock.seconds = dict.fromkeys(('attention', 'assembly', 'layers', 'whole'), 0.0)
+            model(images)
+            runs.append(_parts(**clock.seconds))
     return {part: statistics.median(run[part] for run in runs[1:]) for part in PARTS}
 
 
@@ -78,17 +93,10 @@ def print_profile(parts: Mapping[str, float]) -> None:
     print(f'fast forward pass: {", ".join(shares)}')
 
 
-def _watch(layer: KWLayer, clock: Clock) -> None:
-    layer.weigh = clock.around('attention', layer.weigh)
-    layer.assemble = clock.around('assembly', layer.assemble)
-    layer.forward = clock.around('layers', layer.forward)
-
-
-def _parts(seconds: dict[str, float]) -> dict[str, float]:
-    attention, assembly, layers = (seconds[name] for name in ('attention', 'assembly', 'layers'))
+def _parts(attention: float, assembly: float, layers: float, whole: float) -> dict[str, float]:
     return dict(
         attention=attention,
         assembly=assembly,
         convolution=layers - attention - assembly,
-        rest=seconds['whole'] - layers,
+        rest=whole - layers,
     )

@@ -20,7 +20,7 @@ from kw_mm.analysis.variants import (
 )
 from kw_mm.errors import BatchSizeError, UserError
 from kw_mm.models import KWResNet, StaticResNet
-from kw_mm.ops import reference_path
+from kw_mm.ops import backend_for, reference_path
 from kw_mm.training.memory import keep_freed_memory
 from kw_mm.warehouse import HasTemperature
 
@@ -67,7 +67,8 @@ def test_the_profile_accounts_for_the_whole_pass_and_leaves_no_trace():
     backbone = KWResNet(18, 1).eval()
     parts = profile_forward(backbone, torch.randn(1, 3, 64, 64), repetitions=1)
     assert tuple(parts) == PARTS and all(seconds > 0 for seconds in parts.values())
-    assert 'forward' not in vars(backbone.layer2[0].conv1)
+    for owner in (backbone, backbone.layer2[0].conv1, backend_for(torch.randn(1))):
+        assert not {'forward', 'weigh', 'kernels'} & set(vars(owner))
     with pytest.raises(ValueError, match='StaticResNet has no kernel warehouses'):
         profile_forward(StaticResNet(18), torch.randn(1, 3, 64, 64))
 
