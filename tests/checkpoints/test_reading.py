@@ -14,11 +14,10 @@ from mmengine.logging import HistoryBuffer
 
 from kw_mm.checkpoints import read_checkpoint
 from kw_mm.checkpoints.reading import read_file, read_own_checkpoint
-from kw_mm.checkpoints.unpickling import Inert
 from kw_mm.checkpoints.state_dicts import unwrap
+from kw_mm.checkpoints.unpickling import Inert
 from kw_mm.errors import CheckpointError
 from kw_mm.models import KWResNet
-
 
 SHELLS = {
     'no variable': {},
@@ -148,7 +147,7 @@ FILLS = dict(
     newobj=b'ctorch\nTensor\n)\x81)\x81.',
     reference=b'(' + unicode('module') + b'ctorch\nTensor\n' + unicode('x') * 2 + b'tQ.',
     sparse=b'ctorch.sparse\nFloatTensor\n)R.',
-    instruction=b'\x8f.',
+    instruction=b'\x8c\x01a.',
 )
 
 

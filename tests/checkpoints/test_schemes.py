@@ -3,16 +3,17 @@
 import http.server
 import io
 import os
+import shutil
 import sys
 import threading
 import zipfile
 from functools import partial
 from types import SimpleNamespace
 
-import mmengine.fileio.backends.registry_utils as backends
 import pytest
 import torch
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import LocalBackend
+from mmengine.fileio.backends.registry_utils import backends
 from mmengine.runner import checkpoint as mmengines
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
@@ -82,12 +83,10 @@ def named(request, monkeypatch, folder, server):
     monkeypatch.setattr(
         mmengines, 'get_external_models', lambda: external if request.param == 'own file' else urls
     )
-    monkeypatch.setattr(backends, 'backends', dict(backends.backends))
-    register_backend('petrel', Elsewhere, force=True)
-    model = partial(SimpleNamespace, name='x.pth')
+    monkeypatch.setitem(backends, 'petrel', Elsewhere)
     cloud = SimpleNamespace(
-        get=lambda name: model(
-            download=lambda path: open(path, 'wb').write((folder / name).read_bytes())
+        get=lambda name: SimpleNamespace(
+            name='x.pth', download=lambda path: shutil.copy(folder / name, path)
         )
     )
     monkeypatch.setitem(sys.modules, 'pavi', SimpleNamespace(modelcloud=cloud))

@@ -65,7 +65,10 @@ def test_names_of_the_users_own_template(tmp_path):
 
 @pytest.mark.parametrize('last', [None, ''])
 def test_without_a_record_the_largest_number_is_newest(tmp_path, last):
-    """As after death between the first checkpoint and last_checkpoint, or a torn write of the latter by mmengine's hook."""
+    """As after death between the first checkpoint and last_checkpoint.
+
+    Or after a torn write of the latter by mmengine's hook.
+    """
     save(tmp_path, 'epoch_2.pth', 'epoch_10.pth', last=last)
     assert found(tmp_path) == ['epoch_10.pth', 'epoch_2.pth']
     assert found(tmp_path / 'nowhere') == []
