@@ -11,16 +11,15 @@ import pickle
 import tarfile
 from typing import Any, BinaryIO
 
-import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import serialization
 
 from ..errors import CheckpointError
 from . import unpickling
 
-# has torch check the indices of sparse tensors; older versions always do
-CHECKED = {'weights_only': True}
-TAKES_CHECKED = 'weights_only' in inspect.signature(serialization._load).parameters
+# has newer torch check the indices of sparse tensors, as older versions always do
+TAKES_CHECKS = 'weights_only' in inspect.signature(serialization._load).parameters
+CHECKS = dict(weights_only=True) if TAKES_CHECKS else {}
 
 
 def read_checkpoint(path: str, map_location: Any = 'cpu') -> Any:
@@ -72,8 +71,6 @@ def read_file(source: str | BinaryIO, map_location: Any = 'cpu', *, name: str = 
         return _read(source, map_location, name)
     if not os.path.isfile(source):
         raise CheckpointError(f'checkpoint {name or source!r} does not exist')
-    if source.endswith('.safetensors'):  # holds no objects; newer torch reads it
-        return torch.load(source, map_location, weights_only=True)
     with open(source, 'rb') as file:
         return _read(file, map_location, name or source)
 
@@ -82,6 +79,11 @@ def _read(file: BinaryIO, map_location: Any, name: str) -> Any:
     if _is_text(file):  # whose first letter would be taken for an instruction
         raise _damaged(name, 'it is text, perhaps a web page saved in its place')
     try:
+        path = str(getattr(file, 'name', ''))
+        if path.endswith('.safetensors'):  # holds no objects; newer torch reads it, too
+            from safetensors.torch import load_file
+
+            return load_file(path, str(map_location or 'cpu'))
         return _parse(file, map_location, unpickling)
     except unpickling.Refused as error:
         raise CheckpointError(
@@ -96,9 +98,7 @@ def _read(file: BinaryIO, map_location: Any, name: str) -> Any:
 
 def _parse(file: BinaryIO, map_location: Any, pickle_module: Any) -> Any:
     """What ``torch.load`` does once it has chosen an unpickler."""
-    options = dict(encoding='utf-8')
-    if TAKES_CHECKED and pickle_module is unpickling:
-        options.update(CHECKED)
+    options = dict(encoding='utf-8', **(CHECKS if pickle_module is unpickling else {}))
     if serialization._is_zipfile(file):
         with serialization._open_zipfile_reader(file) as archive:
             if serialization._is_torchscript_zip(archive):

@@ -62,11 +62,6 @@ class PublishedModel:
         """Page to download it from by hand."""
         return f'https://drive.google.com/file/d/{self.google_drive_id}/view'
 
-    @property
-    def dynamic(self) -> bool:
-        """Whether it has kernel warehouses or ODConv."""
-        return '-kw' in self.name or '-odconv' in self.name
-
 
 @cache
 def published_models() -> dict[str, PublishedModel]:

@@ -3,9 +3,11 @@
 import argparse
 import os
 import random
+import sys
 import tarfile
 import zipfile
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -211,7 +213,7 @@ def test_tensors_are_read_as_torch_reads_them(tmp_path, legacy):
     path = str(tmp_path / 'x.pth')
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     for read in (read_checkpoint(path), read_own_checkpoint(path)):
-        expected = torch.load(path, weights_only=True)
+        expected = torch.load(path, weights_only=False)
         assert read.keys() == content.keys() and read['words'] == content['words']
         assert read['size'] == content['size'] and read['dtype'] is torch.bfloat16
         assert type(read['parameter']) is torch.nn.Parameter
@@ -220,6 +222,19 @@ def test_tensors_are_read_as_torch_reads_them(tmp_path, legacy):
         for name in ('view', 'shared', 'half', 'number', 'parameter', 'quantized'):
             assert torch.equal(read[name], expected[name]), name
         assert torch.equal(read['sparse'].to_dense(), torch.eye(3))
+
+
+def test_safetensors_are_read_by_their_own_library(tmp_path, monkeypatch):
+    asked = []
+    library = SimpleNamespace(load_file=lambda *args: asked.append(args) or dict(a=torch.ones(1)))
+    monkeypatch.setitem(sys.modules, 'safetensors', SimpleNamespace(torch=library))
+    monkeypatch.setitem(sys.modules, 'safetensors.torch', library)
+    path = tmp_path / 'x.safetensors'
+    path.write_bytes(bytes(100))
+    assert read_checkpoint(str(path))['a'] == 1 and asked == [(str(path), 'cpu')]
+    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
+    with pytest.raises(CheckpointError, match='x.safetensors.*safetensors'):
+        read_checkpoint(str(path))
 
 
 def test_devices_are_the_callers(tmp_path):

@@ -24,6 +24,7 @@ import os
 import random
 import resource
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -67,6 +68,7 @@ PATTERN = ('time', 'write', 'time', 'sync', 'damage')
 
 def prepare(folder: Path) -> Path:
     """Draw the images and write the config."""
+    sys.path.insert(0, str(ROOT / 'examples'))
     from shapes import write_shapes
 
     write_shapes(str(folder / 'shapes'), num_train=12, num_val=4, size=64, seed=0)
