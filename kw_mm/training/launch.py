@@ -7,7 +7,6 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
-from ..checkpoints.reading import refusing
 from ..errors import UserError
 from ..evaluation.results_file import ResultsFile
 from ..run_config import coco_annotations, load_config
@@ -18,11 +17,7 @@ from .path_checks import check_checkpoint, check_datasets
 from .resuming import checkpoints_of
 from .runner import KWRunner
 
-# stock modules read their init_cfg's files themselves; the log says 'load model from'
-NAMED = 'a checkpoint that the config names'
 
-
-@refusing(NAMED)
 def train(args: Namespace) -> None:
     """Train as ``tools/train.py`` was told."""
     cfg = _common_config(args)
@@ -41,7 +36,6 @@ def train(args: Namespace) -> None:
         KWRunner.from_cfg(cfg).train()
 
 
-@refusing(NAMED)
 def test(args: Namespace) -> None:
     """Evaluate as ``tools/test.py`` was told."""
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
