@@ -25,8 +25,10 @@ def written(network, path, to):
 
 
 def check(network, path, to):
-    """ONNX in float32, since onnxruntime has no other convolutions, so that random networks which magnify PyTorch's own
-    rounding magnify its, too; the rest in float64, where only an error shows.
+    """ONNX in float32, the rest in float64, where only an error shows.
+
+    onnxruntime has float32 convolutions only; random networks that magnify PyTorch's own rounding
+    magnify its, too.
     """
     part = written(network if to == 'onnx' else network.double(), path, to)
     rows = compare(part, runner(str(path), to), SIZES)
@@ -135,7 +137,7 @@ def test_nan_in_any_output_does_not_pass():
         outputs = [torch.full((2,), float('nan')) if i == bad else one for i in range(2)]
         part = BackbonePart(torch.nn.Conv2d(3, 1, 1))
         part.backbone.forward = lambda images: (one, one)
-        (row,) = compare(part, lambda images: outputs, [(4, 4)], [1])
+        (row,) = compare(part, lambda images, outputs=outputs: outputs, [(4, 4)], [1])
         assert row.deviation == float('inf')
 
 
