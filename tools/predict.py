@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
         'config', help='config file; of a classifier, the most likely classes are printed'
     )
     parser.add_argument(
-        'checkpoint', help='checkpoint file, in any layout; only a state_dict is enough'
+        'checkpoint', help='checkpoint file, in any layout; a bare state_dict is enough'
     )
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO')
     parser.add_argument(

@@ -28,7 +28,9 @@ def write_gallery(
             folder that can be read.
     """
     if columns < 1 or most < 1:
-        raise UserError(f'--columns {columns} and --most {most} must be positive')
+        raise UserError(
+            f'--columns and --most must be positive, got --columns {columns} and --most {most}'
+        )
     if not cv2.haveImageWriter(str(file)):
         raise UserError(f'{str(file)!r} is not the name of an image file; end it in .png or .jpg')
     paths = sorted(

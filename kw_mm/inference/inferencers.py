@@ -32,7 +32,7 @@ from ..run_config import load_config, tested_dataset, type_name
 from .class_names import check_number_of_classes, dataset_meta
 
 
-class FromConfig:
+class ConfiguredInferencer:
     """What the two inferencers share: model, class names and test pipeline of a config.
 
     Attributes:
@@ -115,19 +115,21 @@ class FromConfig:
         return {**given, 'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}
 
 
-class KWDetInferencer(FromConfig, DetInferencer):
+class KWDetInferencer(ConfiguredInferencer, DetInferencer):
     """mmdet's ``DetInferencer`` for any checkpoint that fits the config.
 
     Args:
         model: A config, its file, or the name of one that comes with kw_mm.
         weights: Checkpoint file of any layout, also one with only a ``state_dict``.
         device: Where to run; by default a GPU if there is one.
-        palette: Of mmdet's, for drawing; 'none' is the one that belongs to the class names.
+        palette: Name of one of mmdet's palettes, for drawing; 'none' takes the one that belongs
+            to the class names.
         show_progress: Whether to show a progress bar.
 
     Raises:
-        UserError: The config's model or pipeline cannot be built, the checkpoint does not fit,
-            there are not as many names as the model has classes, or there is no such device.
+        UserError: The config's model cannot be built, its test pipeline loads no image, the
+            checkpoint does not fit, there are not as many names as the model has classes, or
+            there is no such device.
 
     Example:
         >>> from kw_mm.inference import KWDetInferencer
@@ -177,7 +179,7 @@ class KWDetInferencer(FromConfig, DetInferencer):
         return visualizer
 
 
-class KWClassificationInferencer(FromConfig, ImageClassificationInferencer):
+class KWClassificationInferencer(ConfiguredInferencer, ImageClassificationInferencer):
     """mmpretrain's ``ImageClassificationInferencer`` for any checkpoint that fits the config.
 
     Args:
