@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
 from ..errors import UserError
-from ..evaluation.results_file import ResultsFile
+from ..evaluation.coco_results import ResultsFile
 from ..run_config import coco_annotations, load_config
 from .diagnosis import data_explained
 from .images import read_images_with_care
