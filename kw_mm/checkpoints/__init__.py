@@ -1,7 +1,7 @@
-"""Checkpoints: reading files safely, layouts (ours, the published one, plain static ones), conversion, the model zoo."""
+"""Checkpoints: reading them safely, adapting any layout on load, conversion, the model zoo."""
 
 from .adapting import LoadsAnyLayout
-from .names import LayoutNames
+from .layouts import LayoutNames
 from .reading import read_checkpoint
 from .zoo import published_models
 

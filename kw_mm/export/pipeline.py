@@ -11,9 +11,8 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
-from ..checkpoints.convert import for_openmmlab
 from ..checkpoints.reading import read_checkpoint
-from ..checkpoints.state_dicts import below
+from ..checkpoints.state_dicts import for_openmmlab, under_prefix
 from ..errors import CheckpointError, UserError
 from ..models.building import build_model
 from ..run_config import load_config
@@ -104,7 +103,7 @@ def _load(cfg: Config, checkpoint: str, part: str) -> nn.Module:
     content = for_openmmlab(read_checkpoint(checkpoint))['state_dict']
     try:
         if part == 'backbone':
-            network.backbone.load_state_dict(below(content, 'backbone.'))
+            network.backbone.load_state_dict(under_prefix(content, 'backbone.'))
         else:
             load_state_dict(model, content, strict=True, logger='silent')
     except (CheckpointError, RuntimeError) as error:

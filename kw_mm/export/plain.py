@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..checkpoints.convert import start_kernel
+from ..checkpoints.plain_kernels import start_kernel
 from ..warehouse import KWConv2d, KWLayer, Warehouses, kw_layers
 
 

@@ -65,6 +65,19 @@ class Warehouse(nn.Module):
             if cells is not None:
                 cells[:, index] = store_cells(values).to(cells)
 
+    @torch.no_grad()
+    def with_cells(self, index: Tensor, values: Tensor, base: Tensor | None = None) -> Tensor:
+        """A copy of the parameter's tensor (or of ``base``) with the cells ``index`` set to ``values``.
+
+        Args:
+            index (Tensor): Numbers of cells.
+            values (Tensor): Shape (len(index), cell_out, cell_in, cell_h, cell_w).
+            base (Tensor, optional): What to start from, of the parameter's shape.
+        """
+        cells = (self.cells if base is None else base).detach().clone()
+        cells[:, index] = store_cells(values).to(cells)
+        return cells
+
     def _load_from_state_dict(self, state_dict, prefix, *args):
         source, copy = prefix + 'cells', prefix + 'frozen_cells'
         if self.frozen_cells is not None and source in state_dict:
