@@ -67,7 +67,7 @@ class Recognised(NamedTuple):
     options: dict[str, Any]
     conv: dict[str, Any] | None = None
 
-    def build(self, budget: Budget) -> nn.Module:
+    def build(self, budget: Budget | None) -> nn.Module:
         """The backbone with its dynamic convolutions; those of KernelWarehouse need a budget."""
         if self.conv:
             return self.architecture.dynamic(conv=self.conv, **self.options)

@@ -4,7 +4,7 @@ For ``tools/convert_checkpoint.py`` only: to load weights, none of this is neede
 adapt every layout when they load it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..warehouse import kw_layers
 from ..warehouse.budget import Budget
-from ..warehouse.sharing import WarehousePlan, read_plan
+from ..warehouse.sharing import Plan, WarehousePlan, read_plan
 from .adapting import LoadsAnyLayout
 from .architectures import Recognised, architectures, build_head, recognise
 from .describing import cell_values, describe_weights
-from .layouts import PUBLISHED_CELLS, Entries, as_published, layout_of, rename, reverse
+from .layouts import PUBLISHED_CELLS, Entries, Prefixes, as_published, layout_of, rename, reverse
 from .plain_kernels import start_kernel
 from .state_dicts import under_prefix, unwrap, whole_network
 
@@ -71,19 +71,19 @@ def convert(content: Any, to: str = 'kw_mm', *, budget: Budget = 1) -> Converted
     if is_plain and to == 'static':
         return _join(parts._replace(backbone=_mmpretrain_names(found, parts.backbone)))
     backbone = _load(found, parts.backbone, budget if is_plain else None)
-    if to != 'kw_mm' and not kw_layers(backbone):
+    head = build_head(parts.head)
+    if head is not None:
+        head.load_state_dict(parts.head)
+    if to == 'kw_mm':
+        return _join_modules(parts, backbone, head, nn.Module.state_dict)
+    if not kw_layers(backbone):
         raise CheckpointError(
             f'a {type(backbone).__name__} has no {to} KernelWarehouse twin; it can be converted to '
             'kw_mm'
         )
-    head = build_head(parts.head)
-    if head is not None:
-        head.load_state_dict(parts.head)
-    if to == 'published':
-        return _published(parts, backbone, head)
-    entries = _static if to == 'static' else nn.Module.state_dict
-    head_entries = parts.head if head is None else entries(head)
-    return _join(Parts(entries(backbone), head_entries, parts.others))
+    if to == 'static':
+        return _join_modules(parts, backbone, head, _static)
+    return _published(parts, backbone, head)
 
 
 def split(content: Any) -> Parts:
@@ -111,38 +111,50 @@ def budget_of(found: Recognised, entries: Entries) -> Fraction:
         Fraction: b; 1 where the network has no cells at all.
     """
     plain = found.build_static()
-    sizes = {key: value.numel() for key, value in plain.state_dict().items()}
     kernels = {
-        key.removesuffix('.weight'): size for key, size in sizes.items() if key.endswith('.weight')
+        key.removesuffix('.weight'): value.numel()
+        for key, value in plain.state_dict().items()
+        if key.endswith('.weight')
     }
-    branch, prefixes = '.attention.fc1.weight', plain.layout_names().published
-    mixed = [
-        rename(key.removesuffix('attention.fc1.weight'), prefixes).rstrip('.')
-        for key in entries
-        if key.endswith(branch)
-    ]
-    total = sum(kernels.get(layer, 0) for layer in mixed)
+    layers = _mixed_layers(entries, plain.layout_names().published)
+    total = sum(kernels.get(layer, 0) for layer in layers)
     if not total or not cell_values(entries):  # no KW network: loading says so
         return Fraction(1)
     average = Fraction(cell_values(entries), total)
     if average >= 1:  # then all warehouses have the same
         return average
+    ratios = _budgets_of_warehouses(found.architecture.plan(plain, average), kernels, entries)
+    return found.architecture.budget(ratios) if ratios else average
+
+
+def _mixed_layers(entries: Entries, prefixes: Prefixes) -> list[str]:
+    """Our names of the layers that have an attention branch."""
+    branch = 'attention.fc1.weight'
+    layers = [key.removesuffix(branch) for key in entries if key.endswith(f'.{branch}')]
+    return [rename(layer, prefixes).rstrip('.') for layer in layers]
+
+
+def _budgets_of_warehouses(
+    plan: Plan, kernels: Mapping[str, int], entries: Entries
+) -> dict[str, Fraction]:
+    """n / m_t of every warehouse of the published plan; none where the weights have another."""
     ratios: dict[str, Fraction] = {}
-    plan = read_plan(found.architecture.plan(plain, average), WarehousePlan())
-    for number, (name, warehouse) in enumerate(plan.items()):
+    for number, (name, warehouse) in enumerate(read_plan(plan, WarehousePlan()).items()):
         keys = (f'warehouses.{name}.cells', f'{PUBLISHED_CELLS}{number}')
         cells = next((entries[key].numel() for key in keys if key in entries), None)
-        if cells is None:  # another plan than the published one
-            return average
+        if cells is None:
+            return {}
         ratios[name] = Fraction(cells, sum(kernels[layer] for layer in warehouse.layers))
-    return found.architecture.budget(ratios)
+    return ratios
 
 
 def _load(found: Recognised, entries: Entries, budget: Budget | None) -> LoadsAnyLayout:
     """The backbone with its weights; without a budget, with that of the weights."""
     is_given = budget is not None
     try:
-        backbone = found.build(budget if is_given else budget_of(found, entries))
+        if not is_given and found.conv is None:
+            budget = budget_of(found, entries)
+        backbone = found.build(budget)
     except ValueError as error:
         words = '' if is_given else f'the weights look like {describe_weights(entries)}: '
         raise CheckpointError(f'{words}{error}') from error
@@ -163,6 +175,17 @@ def _join(parts: Parts) -> Converted:
     backbone = {f'backbone.{key}': value for key, value in parts.backbone.items()}
     head = {f'head.{key}': value for key, value in parts.head.items()}
     return dict(state_dict={**backbone, **head, **parts.others})
+
+
+def _join_modules(
+    parts: Parts,
+    backbone: nn.Module,
+    head: nn.Module | None,
+    entries_of: Callable[[nn.Module], dict[str, Tensor]],
+) -> Converted:
+    """The whole network, given what is taken of its modules; a plain classifier stays as it is."""
+    classifier = parts.head if head is None else entries_of(head)
+    return _join(Parts(entries_of(backbone), classifier, parts.others))
 
 
 def _mmpretrain_names(found: Recognised, entries: Entries) -> Mapping[str, Tensor]:

@@ -78,8 +78,18 @@ class KWBackbone(StaticBackbone, HasTemperature):
     # whether a plain network's weights were placed and no forward has been seen since
     plain_start = False
 
-    def _put_warehouses(self, options: WarehouseOptions, plan: Plan) -> None:
-        """Replace the planned layers, the last thing that a constructor does."""
+    def put_warehouses(self, options: WarehouseOptions, plan: Plan) -> None:
+        """Replace the planned layers by layers that are mixed from warehouses.
+
+        A backbone's constructor calls it once the plain network is built.
+
+        Args:
+            options: All options.
+            plan: The sharing plan, in place of the one that the options may have.
+
+        Raises:
+            TypeError, ValueError: A plan that does not fit the network, or a bad option.
+        """
         check_freeze_mode(options.freeze_warehouses)
         if options.assemble_checkpoint and getattr(self, 'with_cp', False):
             raise ValueError(

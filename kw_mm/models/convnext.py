@@ -167,7 +167,7 @@ class KWConvNeXt(KWBackbone, StaticConvNeXt):
         )
         super().__init__(arch, **others)
         plan = options.sharing or convnext_plan(self.depths, budget, split_stage3)
-        self._put_warehouses(options, plan)
+        self.put_warehouses(options, plan)
 
 
 def convnext_plan(depths: Sequence[int], budget: Budget = 1, split_stage3: bool = False) -> Plan:

@@ -28,7 +28,7 @@ class DynamicBackbone(StaticBackbone):
     It comes before the OpenMMLab class in the bases, so that freezing and loading pass through it.
     """
 
-    def _put_convs(
+    def put_convs(
         self, conv: dict[str, Any], blocks: Blocks, layers: Sequence[str], temperature: float | None
     ) -> None:
         """Replace convolutions.

@@ -128,7 +128,7 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
         published = dict(budget=budget, reduction=1 / 16 if budget >= 1 else 1 / 32)
         options, others = collect_options(type(self), kwargs, refused=('cell_ratio',), **published)
         super().__init__(widen_factor, **others)
-        self._put_warehouses(options, options.sharing or mobilenet_v2_plan(self, budget))
+        self.put_warehouses(options, options.sharing or mobilenet_v2_plan(self, budget))
 
 
 def blocks(backbone: MobileNetV2) -> Iterator[tuple[str, int, list[str]]]:
@@ -199,7 +199,7 @@ class DynamicMobileNetV2(DynamicBackbone, StaticMobileNetV2):
         super().__init__(widen_factor, **kwargs)
         convs = mobilenet_v2_convs(self)
         chosen = default_layers(self, convs, layer) if layers is None else layers
-        self._put_convs(conv, convs, chosen, temperature)
+        self.put_convs(conv, convs, chosen, temperature)
 
 
 def mobilenet_v2_convs(backbone: StaticMobileNetV2) -> dict[str, list[str]]:

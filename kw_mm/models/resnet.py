@@ -139,7 +139,7 @@ class KWResNet(KWBackbone, StaticResNet):
         published = published_options(depth, as_budget(budget))
         options, others = collect_options(type(self), kwargs, **published)
         super().__init__(depth, **others)
-        self._put_warehouses(options, options.sharing or resnet_plan(self.stages()))
+        self.put_warehouses(options, options.sharing or resnet_plan(self.stages()))
 
 
 def published_options(depth: int, budget: Fraction) -> dict[str, Any]:
@@ -231,7 +231,7 @@ class DynamicResNet(DynamicBackbone, StaticResNet):
             conv = {'pool_size': 2 if depth < 50 else 1, **conv}
         blocks = resnet_blocks(self)
         chosen = published_layers(blocks, layer) if layers is None else layers
-        self._put_convs(conv, blocks, chosen, temperature)
+        self.put_convs(conv, blocks, chosen, temperature)
 
 
 def resnet_blocks(backbone: StaticResNet) -> dict[str, list[str]]:

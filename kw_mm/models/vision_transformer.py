@@ -113,7 +113,7 @@ class KWVisionTransformer(KWBackbone, StaticVisionTransformer):
         )
         super().__init__(arch, **others)
         plan = options.sharing or vision_transformer_plan(self.num_layers, blocks_per_group)
-        self._put_warehouses(options, plan)
+        self.put_warehouses(options, plan)
 
 
 def vision_transformer_plan(num_layers: int, blocks_per_group: int = 3) -> Plan:

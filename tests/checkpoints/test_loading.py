@@ -55,6 +55,13 @@ def classifier(backbone, head):
     )
 
 
+def initialised(backbone, path):
+    """A backbone that begins with the weights of a file."""
+    made = MODELS.build(dict(backbone, init_cfg=dict(type='Pretrained', checkpoint=str(path))))
+    made.init_weights()
+    return made
+
+
 def assert_equal(found, expected):
     assert found.keys() == expected.keys()
     for key, value in found.items():
@@ -73,6 +80,8 @@ def test_an_authors_file_is_a_whole_classifiers_checkpoint(name, tmp_path):
     load_weights(model, str(tmp_path / 'file.pth'))  # strict
     other.backbone.load_state_dict(published)
     assert_equal(model.backbone.state_dict(), other.backbone.state_dict())
+    made = initialised(backbone, tmp_path / 'file.pth')
+    assert_equal(made.state_dict(), other.backbone.state_dict())
     if head is KW_HEAD:
         other.head.load_state_dict(published)
         assert_equal(model.head.state_dict(), other.head.state_dict())
@@ -107,6 +116,8 @@ def test_a_plain_file_is_a_whole_classifiers_checkpoint(name, tmp_path):
     torch.save(entries, tmp_path / 'file.pth')
     load_weights(model, str(tmp_path / 'file.pth'))
     assert_equal(model.state_dict(), source.state_dict())
+    made = initialised(backbone, tmp_path / 'file.pth')
+    assert_equal(made.state_dict(), source.backbone.state_dict())
 
 
 def test_openmmlabs_own_files_stay_as_they_are(tmp_path):
