@@ -102,7 +102,7 @@ def convnext_names(depths: Sequence[int]) -> dict[str, Prefixes]:
     }
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class StaticConvNeXt(StaticBackbone, ConvNeXt):
     """mmpretrain's ConvNeXt, which loads weights of several projects.
 
@@ -133,7 +133,7 @@ class StaticConvNeXt(StaticBackbone, ConvNeXt):
         )
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class KWConvNeXt(KWBackbone, StaticConvNeXt):
     """ConvNeXt with convolutions mixed from warehouses; by default the published KW 1x of Tiny.
 

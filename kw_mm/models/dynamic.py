@@ -1,7 +1,4 @@
-"""What backbones with the compared dynamic convolutions have in common, and those by name.
-
-All are registered, so that ``conv_cfg=dict(type='ODConv2d')`` of any OpenMMLab network takes them.
-"""
+"""What backbones with the compared dynamic convolutions have in common."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,16 +7,11 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..compared import CondConv2d, DCDConv2d, DYConv2d, ODConv2d, share_routing
-from ..compared.cgc_conv import CGCConv2d
-from ..compared.weight_net import WeightNetConv2d
 from .base import StaticBackbone
 from .protocols import TemperatureControlled
 
 Blocks = Mapping[str, Sequence[str]]
 CONVS = (CondConv2d, DCDConv2d, DYConv2d, ODConv2d)
-
-for conv in (*CONVS, CGCConv2d, WeightNetConv2d):
-    MODELS.register_module(module=conv)
 
 
 class DynamicBackbone(StaticBackbone):

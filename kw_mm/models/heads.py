@@ -19,7 +19,7 @@ PUBLISHED_WAREHOUSE = 9  # of the published MobileNetV2 1/2x: after the nine of 
 BACKBONE = ('features.', 'layer', 'conv', 'bn', 'backbone.')
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class KWLinearClsHead(LoadsAnyLayout, HasTemperature, LinearClsHead):
     """mmpretrain's linear head with its weight matrix mixed from a warehouse of its own.
 
@@ -89,7 +89,7 @@ def kw_head_of(entries: Entries) -> KWLinearClsHead | None:
         return KWLinearClsHead(classes, channels)
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class DynamicLinearClsHead(LinearClsHead):
     """mmpretrain's linear head with dropout, and a dynamic layer where the publication has one.
 

@@ -73,7 +73,7 @@ NAMES: dict[str, Prefixes] = {
 }
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class StaticMobileNetV2(StaticBackbone, MobileNetV2):
     """mmpretrain's MobileNetV2 with frozen stages frozen from construction on.
 
@@ -105,7 +105,7 @@ class StaticMobileNetV2(StaticBackbone, MobileNetV2):
         )
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
     """MobileNetV2 with convolutions mixed from warehouses; by default its budget's published model.
 
@@ -168,7 +168,7 @@ def _assign(plan: dict[str, dict], stage: int, role: str, layer: str, budget: Bu
     plan.setdefault(warehouse, options)['layers'].append(layer)
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class DynamicMobileNetV2(DynamicBackbone, StaticMobileNetV2):
     """MobileNetV2 whose convolutions are replaced by dynamic ones.
 

@@ -41,7 +41,7 @@ BOTTLENECK = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 STEM_CHANNELS = 64
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class StaticResNet(StaticBackbone, ResNet):
     """mmpretrain's ResNet with the published defaults.
 
@@ -110,7 +110,7 @@ def _check_stages(
         )
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class KWResNet(KWBackbone, StaticResNet):
     """ResNet with convolutions mixed from warehouses; by default the published model of its budget.
 
@@ -189,7 +189,7 @@ def _sees_previous_stage(conv: str, block: nn.Module, number: int) -> bool:
     return conv == 'conv1' and (number > 1 or hasattr(block, 'conv3'))
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class DynamicResNet(DynamicBackbone, StaticResNet):
     """ResNet with the compared dynamic convolutions, by default where their publications have them.
 
@@ -258,7 +258,7 @@ def published_layers(blocks: Blocks, conv: type) -> list[str]:
     return [name for name in names if '.downsample.' not in name]
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class AttentionResNet(StaticResNet):
     """ResNet with attention to features, for comparison: SE, CBAM or ECA.
 

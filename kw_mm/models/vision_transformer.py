@@ -55,7 +55,7 @@ def timm_vision_transformer(num_layers: int) -> Prefixes:
     return tuple(pairs)
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class StaticVisionTransformer(StaticBackbone, VisionTransformer):
     """mmpretrain's VisionTransformer, which loads weights of timm (and DeiT's own), too.
 
@@ -78,7 +78,7 @@ class StaticVisionTransformer(StaticBackbone, VisionTransformer):
         )
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class KWVisionTransformer(KWBackbone, StaticVisionTransformer):
     """Vision transformer whose linear layers are mixed from warehouses; by default DeiT-Tiny.
 

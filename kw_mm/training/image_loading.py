@@ -14,7 +14,7 @@ from ..errors import ImageError
 MOST_WORKERS = 1024
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(force=True)
 class KWLoadImageFromFile(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile`` that names an image it cannot read, and does not accept half of one.
 
