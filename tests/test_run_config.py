@@ -4,8 +4,9 @@ import pytest
 from mmengine.config import Config
 
 from kw_mm.errors import UserError
+from kw_mm.command_line import check_checkpoint
 from kw_mm.run_config import load_config
-from kw_mm.training.path_checks import check_checkpoint, check_datasets
+from kw_mm.training.data_checks import check_datasets
 
 TEXT = """
 data_root = 'data/coco/'

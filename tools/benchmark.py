@@ -18,7 +18,7 @@ from kw_mm.analysis.profile import profile_forward
 from kw_mm.analysis.speed import DTYPES, KINDS, MODES, STATIC, Setting, build, measure, model_config
 from kw_mm.command_line import command
 from kw_mm.errors import UserError
-from kw_mm.training.memory import keep_freed_memory
+from kw_mm.training.launch import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:

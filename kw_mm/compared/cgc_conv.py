@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.branch import AttentionBranch
 from ..ops.conv import Size, conv2d_per_image
 
 GROUP = 16  # input channels that interact
 
 
-class ContextGateAttention(nn.Module):
+class ContextGateAttention(AttentionBranch):
     """Gate of a kernel's values from the input's context.
 
     Args:

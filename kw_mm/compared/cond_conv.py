@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.branch import AttentionBranch
 from ..ops.pool import average
 from ..ops.precision import full_precision
 from .base import MixedConv2d, check_num_kernels
 
 
-class CondConvAttention(nn.Module):
+class CondConvAttention(AttentionBranch):
     """Routing weights alpha = sigmoid(FC(pooled)), each expert by itself.
 
     Args:

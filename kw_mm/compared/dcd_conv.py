@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.branch import check_batch
+from ..ops.branch import AttentionBranch, check_batch
 from .base import DynamicConv2d
 
 
@@ -22,7 +22,7 @@ def gate(z: Tensor) -> Tensor:
     return F.relu6(z + 3) / 3
 
 
-class DCDAttention(nn.Module):
+class DCDAttention(AttentionBranch):
     """Phi(x) and Lambda(x) from the pooled input.
 
     Args:

@@ -8,13 +8,13 @@ gives the sizes reported for ResNet-18 and -50.
 import torch
 from torch import Tensor, nn
 
-from ..ops.branch import hidden_units, init_linear
+from ..ops.branch import AttentionBranch, hidden_units, init_linear
 from ..ops.pool import pool_and_pass
 from ..ops.precision import full_precision
 from .base import MixedConv2d, SoftmaxTemperature
 
 
-class DYConvAttention(nn.Module):
+class DYConvAttention(AttentionBranch):
     """alpha = softmax(z / T), z = FC(ReLU(FC(pooled))).
 
     Args:

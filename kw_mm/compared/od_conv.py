@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..ops.branch import Norm, build_norm, check_batch, hidden_units, init_linear
+from ..ops.branch import AttentionBranch, Norm, build_norm, check_batch, hidden_units, init_linear
 from ..ops.pool import pool_and_pass
 from ..ops.precision import full_precision
 from ..ops.tracing import is_exported
@@ -37,7 +37,7 @@ class Attentions(NamedTuple):
     kernel: Tensor | None
 
 
-class ODConvAttention(nn.Module):
+class ODConvAttention(AttentionBranch):
     """GAP, FC, norm and ReLU, then one head for each dimension: sigmoid(z / T), softmax(z / T) over kernels.
 
     Args:

@@ -11,12 +11,13 @@ the first linear map, every layer has its own.
 import torch
 from torch import Tensor, nn
 
+from ..ops.branch import AttentionBranch
 from ..ops.conv import Size, conv2d_per_image
 from ..ops.pool import pool_and_pass
 from ..ops.precision import full_precision
 
 
-class KernelScaleAttention(nn.Module):
+class KernelScaleAttention(AttentionBranch):
     """Factors of a kernel's blocks.
 
     Args:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
 
+from ..command_line import check_checkpoint
 from ..errors import UserError
 from ..evaluation.coco_form import category_ids, coco_results
 from ..run_config import coco_annotations, load_config
-from ..training.path_checks import check_checkpoint
 from .drawing import Drawing
 from .inputs import find_inputs, output_names, read_image, read_video
 from .predictor import Predictor

@@ -19,6 +19,13 @@ NORMS = {
 MIN_HIDDEN = 16
 
 
+class AttentionBranch(nn.Module):
+    """Base class of the modules that weigh cells or kernels for each image.
+
+    By it, checks and counts know attention branches from the rest of a network.
+    """
+
+
 def hidden_units(in_channels: int, reduction: float, least: int = MIN_HIDDEN) -> int:
     """Width of the branch: a share ``reduction`` of the input channels, at least ``least``.
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..ops.branch import Norm, build_norm, check_batch, hidden_units, init_linear
+from ..ops.branch import AttentionBranch, Norm, build_norm, check_batch, hidden_units, init_linear
 from ..validation import check_choice
 from .attention_functions import ATTENTION_FUNCTIONS, weigh_cells
 from .initialization import Start, beta_of
 
 
-class KernelAttention(nn.Module):
+class KernelAttention(AttentionBranch):
     """Attention of a layer's m mixtures to the n cells of its warehouse.
 
     Shapes are those with a zero cell; without, n + 1 is n.

@@ -8,7 +8,7 @@ from kw_mm.analysis.speed import Setting, build, measure, model_config, variants
 from kw_mm.errors import UserError
 from kw_mm.models import KWResNet, StaticResNet
 from kw_mm.ops import reference_path
-from kw_mm.training.memory import keep_freed_memory
+from kw_mm.training.launch import keep_freed_memory
 
 
 def test_every_variant_is_timed_and_compared_with_the_plain_network():

@@ -10,7 +10,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from kw_mm.errors import CheckpointError, UserError
-from kw_mm.training.disk import full_disk_explained
+from kw_mm.training.diagnosis import full_disk_explained
 from kw_mm.training.resuming import checkpoints_of, newest_intact, problem_of, reading_to_resume
 
 
