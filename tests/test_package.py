@@ -30,7 +30,7 @@ SOURCES = (
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
-    """Where ``pip install .`` has put the package: a wheel is built without network, and unpacked."""
+    """Where ``pip install .`` has put the package: a wheel, built without network, unpacked."""
     source, target = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('installed')
     for name in SOURCES:
         if (ROOT / name).is_dir():
@@ -114,7 +114,8 @@ from mmdet.apis import init_detector
 model = init_detector(Config.fromfile('mine.py'), device='cpu')
 import kw_mm
 print(kw_mm.__file__)
-print(type(model).__name__, type(model.backbone).__name__, model.backbone.warehouses['stage4'].num_cells)
+cells = model.backbone.warehouses['stage4'].num_cells
+print(type(model).__name__, type(model.backbone).__name__, cells)
 print(kw_mm.config('imagenet/kw_r50_300e_in1k'))
 """,
     ).splitlines()

@@ -72,7 +72,7 @@ class KWLoadImageFromFile(LoadImageFromFile):
             raise EOFError(f'the file ends after {len(data)} bytes, before its image does')
         image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:
-            raise ValueError('it is no image that can be decoded')
+            raise ValueError('it cannot be decoded')
         return image.astype(np.float32) if self.to_float32 else image
 
     def _count(self) -> None:

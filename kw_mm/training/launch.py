@@ -49,7 +49,7 @@ def train(args: Namespace) -> None:
     splits = ('train', *(['val'] if cfg.get('val_cfg') else []))
     check_datasets(cfg, *splits)
     if args.skip_bad_images:
-        _skip_bad_images(cfg)
+        skip_bad_images(cfg)
     if not torch.cuda.is_available():
         keep_freed_memory()
     with data_explained(cfg, *splits):
@@ -70,7 +70,7 @@ def test(args: Namespace) -> None:
         UserError: What the user can fix, in one sentence.
     """
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
-        raise UserError(f'--out {args.out} is no name of a pickle file; end it in .pkl')
+        raise UserError(f'--out must name a pickle file, got {args.out}; end it in .pkl')
     cfg = _common_config(args)
     check_checkpoint(args.checkpoint)
     check_datasets(cfg, 'test')
@@ -86,6 +86,30 @@ def test(args: Namespace) -> None:
             results = ResultsFile(detections, classes, coco_annotations(cfg))
             runner.test_evaluator.metrics.append(results)
         runner.test()
+
+
+def skip_bad_images(cfg: Config) -> None:
+    """Let a config's training pipelines leave out images that cannot be read, in place.
+
+    It sets ``ignore_empty=True`` in every ``LoadImageFromFile`` and ``KWLoadImageFromFile`` of the
+    training dataset. mmcv's own leaves out only files that are missing.
+
+    Raises:
+        UserError: There is no such transform.
+    """
+    steps = [
+        step
+        for _, dataset in datasets_of(cfg, 'train')
+        for step in walk_transforms(dataset.get('pipeline'))
+        if type_name(step).rpartition('.')[2] in IMAGE_LOADERS
+    ]
+    if not steps:
+        raise UserError(
+            '--skip-bad-images needs a transform that loads images in the pipeline of '
+            f'train_dataloader.dataset, and there is none; add type={IMAGE_LOADERS[-1]!r}'
+        )
+    for step in steps:
+        step['ignore_empty'] = True
 
 
 def keep_freed_memory() -> bool:
@@ -146,22 +170,6 @@ def _resume(cfg: Config, source: str) -> None:
             f'--resume found no checkpoint in {cfg.work_dir!r}; '
             'name the folder with --work-dir, a file with --resume FILE, or start without --resume'
         )
-
-
-def _skip_bad_images(cfg: Config) -> None:
-    steps = [
-        step
-        for _, dataset in datasets_of(cfg, 'train')
-        for step in walk_transforms(dataset.get('pipeline'))
-        if type_name(step).rpartition('.')[2] in IMAGE_LOADERS
-    ]
-    if not steps:
-        raise UserError(
-            f'--skip-bad-images needs {" or ".join(IMAGE_LOADERS)} in '
-            'train_dataloader.dataset.pipeline, which has neither'
-        )
-    for step in steps:
-        step.ignore_empty = True
 
 
 def _show(cfg: Config, folder: str) -> str | None:

@@ -69,7 +69,7 @@ def test_test_scores_the_checkpoint_as_training_did(tool, trained, small_config,
 
 
 def test_a_resumed_run_repeats_the_uninterrupted_one(tool, trained, small_config, shapes, tmp_path):
-    """Shuffling, augmentation in two workers, drop path, and a seed that is only in the checkpoint."""
+    """Shuffling, augmentation in workers, drop path, and a seed that is only in the checkpoint."""
     for name in ('epoch_1.pth', 'last_checkpoint'):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
