@@ -3,6 +3,9 @@
 Its parts build, its augmentation runs, and so do a training step and a prediction.
 """
 
+from copy import deepcopy
+from functools import cache
+
 import cv2
 import numpy as np
 import pytest
@@ -41,9 +44,15 @@ def annotations(tmp_path_factory):
     return str(path)
 
 
+@cache
+def read(name):
+    """A config; reading it with all it inherits takes longer than some tests of it."""
+    return load_config(str(ROOT / 'configs' / name))
+
+
 @pytest.fixture(params=CONFIGS)
 def cfg(request):
-    cfg = load_config(str(ROOT / 'configs' / request.param))
+    cfg = deepcopy(read(request.param))
     init_default_scope(cfg.default_scope)
     return cfg
 
