@@ -1,4 +1,4 @@
-"""Puts configs and command lines into the package, where OpenMMLab's tools look for them; the rest is in pyproject.toml."""
+"""Puts configs and command lines into the package; the rest is in pyproject.toml."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,10 @@ FILES = (
 
 
 class BuildWithConfigs(build_py):
-    """As setuptools', and ``kw_mm/.mim`` (mim's convention) in what is built; an editable install uses the checkout."""
+    """Adds ``kw_mm/.mim``, where mim and OpenMMLab look for configs and tools.
+
+    An editable install uses those of the checkout.
+    """
 
     def run(self) -> None:
         super().run()

@@ -1,7 +1,49 @@
-"""KernelWarehouse for OpenMMLab. Importing this package registers its backbones, heads, hooks, metric and image loading."""
+"""KernelWarehouse for OpenMMLab.
 
-from . import attention, evaluation, models, training
+With mmengine, mmcv, mmdet and mmpretrain installed, importing this package registers its backbones,
+heads, hooks, metric and image loading. ``kw_mm.ops`` and ``kw_mm.warehouse`` need torch only.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
 from .config_files import config, config_names
 
-__version__ = '0.1.0'
-__all__ = ['attention', 'config', 'config_names', 'evaluation', 'models', 'training']
+__version__ = '0.2.0.dev0'
+__all__ = ['config', 'config_names']
+
+OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+ROOMS = (
+    'analysis',
+    'attention',
+    'checkpoints',
+    'compared',
+    'evaluation',
+    'export',
+    'inference',
+    'models',
+    'ops',
+    'training',
+    'warehouse',
+)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # someone keeps it from being imported
+        return False
+
+
+def __getattr__(name: str) -> Any:
+    """Import a subpackage when it is first named: ``kw_mm.models.KWResNet``."""
+    if name in ROOMS:
+        return import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+if all(map(_is_installed, OPENMMLAB)):
+    from .registration import register_everything
+
+    register_everything()

@@ -1,4 +1,4 @@
-"""The command lines of an installed kw_mm: kw_mm TOOL ARGUMENTS, or python -m kw_mm TOOL ARGUMENTS."""
+"""The command lines of an installed kw_mm: ``kw_mm TOOL ...`` or ``python -m kw_mm TOOL ...``."""
 
 import runpy
 import sys
@@ -17,8 +17,8 @@ def main() -> None:
         runpy.run_path(str(tools[name]), run_name='__main__')
     elif name in ('-h', '--help'):
         print(
-            f'usage: kw_mm {{configs,{",".join(tools)}}} ...\n\n"configs" lists the names that can stand for a config '
-            'file; "kw_mm TOOL --help" says what a tool takes.'
+            f'usage: kw_mm {{configs,{",".join(tools)}}} ...\n\n"configs" lists the names that can '
+            'stand for a config file; "kw_mm TOOL --help" says what a tool takes.'
         )
     else:
         print(

@@ -10,9 +10,10 @@ PART = '.{}.part'
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[str]:
-    """Write a file under a temporary name in its folder; it gets its own name once it is on the disk.
+    """Write a file under a temporary name; it gets its own name once it is on the disk.
 
-    If writing fails, the temporary file is removed and an older file of this name stays as it was.
+    Both names are in one folder. If writing fails, the temporary file is removed and an older file
+    of this name stays as it was.
 
     Args:
         path: The file to write or to replace.
@@ -27,35 +28,18 @@ def atomic_write(path: str | os.PathLike) -> Iterator[str]:
         >>> with atomic_write('weights.pth') as draft:
         ...     torch.save(state_dict, draft)
     """
-    draft = part_of(os.fspath(path))
+    folder, name = os.path.split(path)
+    draft = os.path.join(folder, PART.format(name))
     try:
         yield draft
-        commit_part(os.fspath(path))
+        with open(draft, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+        _sync_folder(folder or '.')
     except BaseException:
         if os.path.isfile(draft):
             os.remove(draft)
         raise
-
-
-def part_of(path: str) -> str:
-    """The temporary name, in the same folder, under which a file is written."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, PART.format(name))
-
-
-def commit_part(path: str) -> None:
-    """Give a file that was written under its temporary name its own, once it is on the disk.
-
-    Args:
-        path: The file's own name; a file of this name is replaced.
-
-    Raises:
-        OSError: The disk does not take it.
-    """
-    with open(part_of(path), 'rb+') as file:
-        os.fsync(file.fileno())
-    os.replace(part_of(path), path)
-    _sync_folder(os.path.dirname(path) or '.')
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -68,7 +52,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         Path(draft).write_text(text, encoding='utf-8')
 
 
-def remove_parts(folder: str) -> None:
+def remove_parts(folder: str | os.PathLike) -> None:
     """Remove what interrupted writing left in a folder."""
     for part in Path(folder).glob(PART.format('*')):
         part.unlink()

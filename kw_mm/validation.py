@@ -32,7 +32,8 @@ def check_pair(option: str, value: Any) -> None:
         or not all(isinstance(part, Real) for part in value)
     ):
         raise ValueError(
-            f'{option}={value!r} is not a pair of numbers; (1, 1) and (0.5, 0.5) are the published ones'
+            f'{option}={value!r} is not a pair of numbers; (1, 1) and (0.5, 0.5) are the published '
+            'ones'
         )
 
 

@@ -1,12 +1,15 @@
 """The installed package, used from an empty folder beside stock mmdet."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from imports import imports
 from modelindex.load_model_index import load
 from run_tools import ROOT
 from shapes import write_shapes
@@ -25,7 +28,10 @@ SOURCES = (
     'MANIFEST.in',
     'model-index.yml',
     'README.md',
+    'LICENSE',
 )
+# names under which packages are imported, where they are installed under another
+DISTRIBUTIONS = dict(cv2='opencv-python', PIL='pillow', yaml='pyyaml', modelindex='model-index')
 
 
 @pytest.fixture(scope='module')
@@ -95,10 +101,65 @@ def test_everything_travels(installed):
         assert relative_files(package / '.mim/configs', pattern) == relative_files(
             ROOT / 'configs', pattern
         )
-    assert relative_files(package / '.mim/tools', '*.py') == relative_files(ROOT / 'tools', '*.py')
+    for folder in ('tools', 'examples'):
+        assert relative_files(package / '.mim' / folder, '*.py') == relative_files(
+            ROOT / folder, '*.py'
+        )
     assert (package / 'checkpoints/published_models.csv').is_file()
+    assert (package / 'py.typed').is_file()
     assert len(load(str(package / '.mim/model-index.yml')).models) > 80
     assert (installed / 'bin/kw_mm').is_file()
+
+
+def test_the_metadata(installed):
+    (info,) = installed.glob('kw_mm-*.dist-info')
+    said = (info / 'METADATA').read_text()
+    assert 'License-Expression: Apache-2.0' in said and 'Author: kw_mm contributors' in said
+    assert (info / 'licenses/LICENSE').read_text() == (ROOT / 'LICENSE').read_text()
+    assert f'Version: {kw_mm.__version__}' in said
+    assert yaml.safe_load((ROOT / 'CITATION.cff').read_text())['version'] == kw_mm.__version__
+
+
+def declared(table):
+    """Names of the packages in a table of pyproject.toml, as pip compares them."""
+    tomllib = pytest.importorskip('tomllib')  # Python 3.11 or newer
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    listed = project[table]
+    if isinstance(listed, dict):
+        listed = [line for extra in listed.values() for line in extra]
+    return {re.match(r'[\w.-]+', line)[0].lower().replace('_', '-') for line in listed}
+
+
+def imported(*folders):
+    """Packages that the Python files of these folders import, apart from the project's own."""
+    own = {
+        path.stem for folder in ('tests/helpers', 'examples') for path in (ROOT / folder).iterdir()
+    }
+    names = {item.top for item in imports(*folders)} - sys.stdlib_module_names - own - {'kw_mm'}
+    return {DISTRIBUTIONS.get(name, name.lower().replace('_', '-')) for name in names}
+
+
+def test_every_package_that_is_imported_is_declared():
+    needed, extras = declared('dependencies'), declared('optional-dependencies')
+    used = imported('kw_mm', 'tools')
+    assert {'torch', 'mmdet', 'opencv-python', 'matplotlib', 'onnx'} <= used
+    assert used <= needed | extras and needed - {'setuptools'} <= used
+    assert imported('tests', 'examples') - {'examples'} <= needed | extras
+
+
+def test_one_python_range_everywhere():
+    range_ = re.search(
+        r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / 'pyproject.toml').read_text()
+    )
+    first, last = int(range_[1]), int(range_[2]) - 1
+    said = f'3.{first} to 3.{last}'
+    for name in ('README.md', 'CONTRIBUTING.md', 'tools/setup.sh'):
+        text = (ROOT / name).read_text()
+        assert set(re.findall(r'\b3\.\d+ to 3\.\d+\b', text)) == {said}, name
+    assert (
+        f'(3, {first}) <= sys.version_info < (3, {last + 1})'
+        in (ROOT / 'tools/setup.sh').read_text()
+    )
 
 
 def test_a_config_of_ones_own_beside_stock_mmdet(python, installed, tmp_path):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train on N GPUs of this machine (or N CPU processes): tools/dist_train.sh CONFIG N [arguments of train.py]
-# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT, and start it on each.
+# On several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT, and start it on each of them.
 set -euo pipefail
 [ $# -ge 2 ] || { echo "usage: $0 CONFIG N [arguments of tools/train.py]" >&2; exit 2; }
 config=$1; processes=$2; shift 2

@@ -1,4 +1,4 @@
-"""Write the synthetic instance segmentation set of the quickstart: python tools/make_shapes.py [FOLDER]."""
+"""Write the synthetic data set of the quickstart: python tools/make_shapes.py [FOLDER]."""
 
 import argparse
 import sys

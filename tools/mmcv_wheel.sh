@@ -1,5 +1,7 @@
-# Compiling mmcv from source; to be sourced by setup.sh and test_matrix.sh, with python and pip of the environment in PATH.
-# mmcv_wheel REQUIREMENT CACHE: compile e.g. mmcv==2.1.0 once for each torch and Python; its folder is then in $wheels.
+# Compile mmcv from source. Sourced by setup.sh and test_matrix.sh, with the environment's python and
+# pip first in PATH.
+#   mmcv_wheel REQUIREMENT CACHE   compiles e.g. mmcv==2.1.0, once for each version of torch and
+#                                  Python, and sets $wheels to the folder of the wheel
 mmcv_wheel() {
   local name=${1%%==*} version=${1#*==} tag
   tag=$(python -c 'import sys, torch; print(f"torch{torch.__version__}-cp{sys.version_info[0]}{sys.version_info[1]}")')
@@ -14,15 +16,15 @@ _compile_mmcv() {
   local build; build=$(mktemp -d); trap 'rm -rf "$build"; trap - RETURN' RETURN
   pip download -q --no-deps --no-binary "$name" --no-build-isolation -d "$build" "$1"
   mkdir "$build/src"; tar -C "$build/src" --strip-components=1 -xzf "$build"/*mmcv-"$version".tar.gz
-  # torch's headers ask for C++20 from 2.13 on, mmcv for C++17
+  # torch's headers need C++20 from 2.13 on; mmcv asks for C++17
   local std; std=$(python -c 'import torch; v = tuple(map(int, torch.__version__.split(".")[:2])); print("c++20" if v >= (2, 13) else "c++17")')
   sed -i "s/-std=c++17/-std=$std/g" "$build/src/setup.py"
-  # Without debug information and with a precompiled header: 2.5 minutes instead of 40 on two cores.
+  # No debug information and a precompiled header: 2.5 minutes instead of 40 on two cores.
   local flags="-DNDEBUG -fwrapv -g0 -O2 -w" header=$build/header.h include
   printf '#include <torch/types.h>\n#include <vector>\n' > "$header"
   include=$(python -W ignore -c 'import sysconfig; from torch.utils.cpp_extension import include_paths; print(*("-I" + path for path in [*include_paths(), sysconfig.get_path("include")]))')
   c++ $flags -fPIC $include -std=$std -DTORCH_API_INCLUDE_EXTENSION_H -DTORCH_EXTENSION_NAME=_ext -x c++-header "$header" -o "$header.gch" \
-    || say "no precompiled header; compiling takes longer"
+    || say "the precompiled header failed; compiling takes longer"
   ( cd "$build/src"
     CFLAGS="$flags -include $header" MMCV_WITH_OPS=1 FORCE_CUDA=0 MAX_JOBS=${MAX_JOBS:-$(nproc)} \
       pip wheel -q --no-deps --no-build-isolation --no-cache-dir -w "$build/wheel" . )

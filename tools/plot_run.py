@@ -1,4 +1,7 @@
-"""Plot loss, temperature, learning rate and scores of runs: python tools/plot_run.py WORK_DIR... --out FILE.png."""
+"""Plot the curves of runs: python tools/plot_run.py WORK_DIR... --out FILE.png.
+
+Loss, temperature, learning rate and scores of one or several runs, on one figure.
+"""
 
 import argparse
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Set up, then the main job on a small scale: draw a synthetic instance segmentation set, train a KernelWarehouse
-# Mask R-CNN on it with the attention temperature annealed 1 -> 0, evaluate boxes and masks on held-out images, and
-# draw its predictions. About 10 minutes on two cores after set-up. Arguments go to tools/train.py.
+# Set up, then run everything on a small scale: draw a synthetic instance segmentation set, train a
+# KernelWarehouse Mask R-CNN on it with the attention temperature annealed from 1 to 0, evaluate boxes
+# and masks on held-out images, and draw the predictions. About 10 minutes on two cores after set-up.
+# Arguments are passed to tools/train.py.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bash "$root/tools/setup.sh"
@@ -15,9 +16,9 @@ python tools/make_shapes.py data/shapes
 echo "== 2/4 training, with an evaluation every second epoch"
 python tools/train.py "$config" --work-dir "$run" "$@"
 checkpoint=$(cat "$run/last_checkpoint")
-echo "== 3/4 evaluating $checkpoint on the held-out images and drawing predictions"
+echo "== 3/4 evaluating $checkpoint on the held-out images and drawing its predictions"
 python tools/test.py "$config" "$checkpoint" --work-dir "$run" --show-dir "$run/predictions"
 echo "== 4/4 done"
 python tools/make_gallery.py "$run/predictions" "$run/predictions.png"
 echo "Ground truth (left) and predictions (right) of every held-out image are in $run/predictions/,"
-echo "nine of them on one sheet in $run/predictions.png; logs and checkpoints in $run/."
+echo "nine of them are on one sheet in $run/predictions.png; logs and checkpoints are in $run/."

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Train on a Slurm cluster: tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of train.py]
-#   GPUS            processes in all, one for each GPU (default 8)
-#   GPUS_PER_NODE   of each node (default 8)
-#   CPUS_PER_TASK   of each process (default 5)
-#   SRUN_ARGS       more arguments of srun
+#   GPUS            number of processes, one for each GPU (default 8)
+#   GPUS_PER_NODE   GPUs of each node (default 8)
+#   CPUS_PER_TASK   CPUs of each process (default 5)
+#   SRUN_ARGS       more arguments for srun
 set -euo pipefail
 [ $# -ge 4 ] || { echo "usage: $0 PARTITION JOB_NAME CONFIG WORK_DIR [arguments of tools/train.py]" >&2; exit 2; }
 partition=$1; job=$2; config=$3; work_dir=$4; shift 4

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Install kw_mm beside other versions of torch and OpenMMLab, each in an environment of its own, and run the test suite.
+# Run the test suite with other versions of torch and OpenMMLab, each in an environment of its own.
 #   bash tools/test_matrix.sh stock|onedl|torch2.1|all [pytest arguments, e.g. tests/warehouse]
 # stock      the pins of requirements.txt
 # onedl      the maintained forks of OpenMMLab, which have the same import names
-# torch2.1   the oldest torch, the last with prebuilt mmcv for GPUs, and numpy 1
-#   PYTHON         interpreter (3.10 or 3.11 for torch2.1; default python3)
+# torch2.1   the oldest supported torch, the last with prebuilt mmcv wheels for GPUs, and numpy 1
+#   PYTHON         the interpreter to use (3.10 or 3.11 for torch2.1; default python3)
 #   KW_MM_MATRIX   where the environments are kept (default ~/.cache/kw_mm/matrix); several GB each
 #   KW_MM_CACHE    where the compiled mmcv wheels are kept (default ~/.cache/kw_mm)
 set -euo pipefail
@@ -21,17 +21,17 @@ source "$root/tools/mmcv_wheel.sh"
 stock_openmmlab=$(pins mmcv mmengine mmdet mmpretrain)
 tests="$(pins pytest hypothesis faster-coco-eval tensorboard)"
 
-row() {       # the packages of a row: first what mmcv is compiled against, then OpenMMLab, mmcv first
+row() {       # the packages of a row: what mmcv is compiled against, then OpenMMLab, starting with mmcv
   case $1 in
     stock)    base=$(pins torch torchvision numpy); openmmlab=$stock_openmmlab; further=$(pins onnx onnxruntime onnxscript) ;;
     onedl)    base=$(pins torch torchvision numpy); further=
               openmmlab='onedl-mmcv==2.3.6 onedl-mmengine==0.10.12 onedl-mmdetection==3.5.1 onedl-mmpretrain==1.3.6' ;;
     torch2.1) base='torch==2.1.2 torchvision==0.16.2 numpy<2'; openmmlab=$stock_openmmlab; further= ;;
-    *)        die "unknown row $1; there are stock, onedl and torch2.1" ;;
+    *)        die "the row must be stock, onedl, torch2.1 or all, got $1" ;;
   esac
 }
 
-# Words of the lists are separate arguments on purpose.
+# The words of the lists are meant to be separate arguments.
 # shellcheck disable=SC2086
 install() {
   pip install -q $base "$(pin setuptools)" wheel ninja

@@ -1,4 +1,7 @@
-"""Draw the attention of a model's warehouses: python tools/visualize_attention.py CONFIG CHECKPOINT [IMAGE...]."""
+"""Draw attention: python tools/visualize_attention.py CONFIG CHECKPOINT [IMAGE...].
+
+Which layers attend to which cells of a model's warehouses: PNG files, and a page with all of them.
+"""
 
 import argparse
 

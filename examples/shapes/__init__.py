@@ -1,4 +1,7 @@
-"""A synthetic instance segmentation set in COCO's layout, for quick starts and tests without a download."""
+"""A synthetic instance segmentation set in COCO's layout.
+
+For quick starts and tests without a download.
+"""
 
 from .dataset import CLASSES, PALETTE, write_shapes
 

@@ -1,4 +1,4 @@
-"""A synthetic instance segmentation set in the layout of COCO 2017, for quick starts and tests without a download.
+"""Writing the set to disk, in the layout of COCO 2017.
 
     root/
       train2017/000000000001.jpg ...
@@ -6,8 +6,8 @@
       annotations/instances_train2017.json, instances_val2017.json
       shapes.json                  the parameters it was made with
 
-mmdet reads it as any COCO set: `CocoDataset` with `metainfo=dict(classes=CLASSES,
-palette=PALETTE)`.
+mmdet reads it as any COCO set: `CocoDataset` with
+`metainfo=dict(classes=CLASSES, palette=PALETTE)`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,11 @@ import numpy as np
 from .scene import OUTLINES, Instance, draw_scene
 
 CLASSES = tuple(OUTLINES)
-PALETTE = [
-    (230, 75, 53),
-    (77, 187, 213),
-    (0, 160, 135),
-    (243, 190, 60),
-    (132, 100, 200),
-]  # RGB, one per class
+# RGB, one per class
+PALETTE = [(230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 190, 60), (132, 100, 200)]
 
-VERSION = (
-    1  # raise it with every change to what is drawn, so that an older set isn't taken for a new one
-)
+# raise it with every change to what is drawn, so that an older set isn't taken for a new one
+VERSION = 1
 SPLITS = ('train', 'val')
 MIN_SIZE = 32
 
@@ -42,10 +36,9 @@ def write_shapes(
 ) -> Path:
     """Write the set, or find it already there.
 
-    An image depends on `seed`, its split and its index alone: a larger set begins with the images
-        of a smaller one.
-    Everything is written next to `root` and renamed at the end, so `root` is there completely or
-    not at all.
+    An image depends only on `seed`, its split and its index: a larger set begins with the images of
+    a smaller one. Everything is written next to `root` and renamed at the end, so `root` is there
+    completely or not at all.
 
     Args:
         root: the folder to make; its parents are made too.
@@ -94,13 +87,13 @@ def _is_ready(root: Path, parameters: dict[str, int]) -> bool:
         found = json.loads((root / 'shapes.json').read_text())
     except (OSError, ValueError):
         raise FileExistsError(
-            f'{root} exists and is no shapes set: remove it, or give another folder'
+            f'{root} exists and is not a shapes set: remove it, or give another folder'
         ) from None
     wanted = dict(parameters, version=VERSION)
     if found != wanted:
         raise FileExistsError(
-            f'{root} holds a shapes set made with {found}, not {wanted}: remove it, or give another '
-            'folder'
+            f'{root} holds a shapes set made with {found}, not {wanted}: remove it, or give '
+            'another folder'
         )
     return True
 

@@ -2,8 +2,8 @@
 
 Regions are exact: outlines are shapely polygons, and what a later shape hides is subtracted
 geometrically, so annotations carry sub-pixel corners instead of contours traced on a pixel grid. As
-in COCO, pixel (x, y) covers [x, x+1) x [y, y+1).
-Colours and textures are drawn without looking at the category: only the outline tells it.
+in COCO, pixel (x, y) covers [x, x+1) x [y, y+1). Colours and textures are drawn without looking at
+the category: only the outline tells it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from shapely.geometry import LineString, MultiPolygon, Polygon, box
 from shapely.ops import split, unary_union
 
 MAX_SHAPES = 6
-MIN_VISIBLE = (
-    0.5  # share of its outline that every shape shows: with less, what it is would be a guess
-)
+MIN_VISIBLE = 0.5  # of its outline every shape shows: with less, what it is would be a guess
 MIN_PART = 1.0  # px^2; thinner slivers of a region are left out
 SUPERSAMPLING = 4
 
 
 class Instance(NamedTuple):
-    """A drawn shape: its index in `OUTLINES`, and its visible region as polygons without holes, in pixels."""
+    """A drawn shape.
+
+    Args:
+        label: its index in `OUTLINES`.
+        visible: the region that is in sight, as polygons without holes, in pixels.
+    """
 
     label: int
     visible: MultiPolygon
@@ -175,9 +178,8 @@ def _paint(rng: np.random.Generator, image: np.ndarray, outline: Polygon) -> np.
 def _coverage(outline: Polygon, size: int) -> np.ndarray:
     """The share of each pixel that lies inside the outline, float32 (size, size)."""
     canvas = np.zeros((size * SUPERSAMPLING,) * 2, np.float32)
-    corners = (
-        np.asarray(outline.exterior.coords) * SUPERSAMPLING - 0.5
-    )  # OpenCV puts pixel centres at whole numbers
+    # OpenCV puts pixel centres at whole numbers
+    corners = np.asarray(outline.exterior.coords) * SUPERSAMPLING - 0.5
     cv2.fillPoly(canvas, [np.int32(np.round(corners * 16))], 1.0, shift=4)
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
 

@@ -1,16 +1,22 @@
-"""Loss, temperature, learning rate and scores of runs on one figure."""
+"""Loss, temperature, learning rate and scores of runs on one figure.
 
+The values are those that mmengine's ``LocalVisBackend`` logs.
+"""
+
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import UserError
-from .figures import COLORS, NORMAL, SMALL, new_figure, save_figure
-from .scalars import Curve, name_runs, read_scalars
+from .figures import NORMAL, SMALL, distinct_colors, new_figure, save_figure
 
+Curve = tuple[list[float], list[float]]  # training steps, values
+COUNTERS = ('step', 'iter', 'epoch')
 PANELS: dict[str, dict[str, str]] = {
     'loss': {'loss': 'loss'},
     'temperature': {'temperature': 'temperature'},
@@ -24,7 +30,7 @@ COLUMNS = 3
 
 
 def plot_runs(work_dirs: Sequence[str], file: str) -> Path:
-    """Draw the curves of one or several runs on one figure; panels that no run has values for are left out.
+    """Draw the curves of runs on one figure; panels that no run has values for are left out.
 
     Args:
         work_dirs: Folders that ``tools/train.py`` wrote to.
@@ -44,8 +50,52 @@ def plot_runs(work_dirs: Sequence[str], file: str) -> Path:
         raise UserError(f'{str(file)!r} cannot be written: {error}') from error
 
 
+def name_runs(work_dirs: Sequence[str]) -> dict[str, str]:
+    """Name runs by their folders, with as many parts of the paths as tell them apart.
+
+    Args:
+        work_dirs: Paths of folders; one that is given twice counts once.
+
+    Returns:
+        dict: {name: work dir}, in the order given.
+    """
+    paths = list(dict.fromkeys(Path(folder).resolve() for folder in work_dirs))
+    parts = 1
+    while len({path.parts[-parts:] for path in paths}) < len(paths):
+        parts += 1
+    return {'/'.join(path.parts[-parts:]): str(path) for path in paths}
+
+
+def read_scalars(work_dir: str) -> dict[str, Curve]:
+    """Curves of a work dir: {name: (training steps, values)}.
+
+    A resumed run is joined to what it continues: whatever had been logged beyond the step it
+    resumed from is gone, as are the weights. Scores are logged by epoch; they are placed at the
+    training step that came before.
+
+    Raises:
+        UserError: No such folder, no log of training in it, or a damaged log.
+    """
+    if not Path(work_dir).is_dir():
+        raise UserError(f'work dir {str(work_dir)!r} does not exist')
+    curves: dict[str, dict[float, float]] = {}
+    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        _join(curves, list(_points(file)))
+    if not curves:
+        raise UserError(
+            f'no log of training, */vis_data/scalars.json, in {str(work_dir)!r}; is it the work '
+            'dir of a training run? Its visualizer needs a LocalVisBackend'
+        )
+    if 'base_lr' in curves:  # the first parameter group may have a multiple of it
+        curves['lr'] = curves.pop('base_lr')
+    return {name: (list(points), list(points.values())) for name, points in curves.items()}
+
+
 def draw_runs(runs: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """The figure of runs: {name: curves}, see :func:`kw_mm.analysis.scalars.read_scalars`.
+    """The figure of runs.
+
+    Args:
+        runs: {name: curves}, the curves as :func:`read_scalars` returns them.
 
     Raises:
         UserError: Runs that logged none of the scalars in ``PANELS``.
@@ -61,43 +111,32 @@ def draw_runs(runs: Mapping[str, Mapping[str, Curve]]) -> Figure:
     rows = math.ceil(len(titles) / columns)
     figure = new_figure(4 * columns, 2.9 * rows + 0.3, layout='constrained')
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
+    colors = dict(zip(runs, distinct_colors(len(runs))))
     for axes, title in zip(panels, titles):
-        _draw_panel(axes, title, runs)
+        _draw_panel(axes, title, runs, colors)
     for axes in panels[len(titles) :]:
         axes.axis('off')
-    handles = [
-        axes.plot([], [], color=color)[0]
-        for axes, color in zip([panels[0]] * len(runs), _colors(runs).values())
-    ]
+    handles = [panels[0].plot([], [], color=color)[0] for color in colors.values()]
     figure.legend(
         handles, list(runs), loc='outside lower center', ncols=2, fontsize=NORMAL, frameon=False
     )
     return figure
 
 
-def _draw_panel(axes: Axes, title: str, runs: Mapping[str, Mapping[str, Curve]]) -> None:
-    drawn = []
+def _draw_panel(
+    axes: Axes, title: str, runs: Mapping[str, Mapping[str, Curve]], colors: Mapping[str, Any]
+) -> None:
+    drawn = {}
     for style, (name, label) in zip(STYLES, PANELS[title].items()):
-        for run, color in _colors(runs).items():
-            if name in runs[run]:
-                marker = '.' if len(PANELS[title]) > 1 or len(runs[run][name][0]) == 1 else None
-                axes.plot(
-                    *runs[run][name],
-                    style,
-                    color=color,
-                    linewidth=1.2,
-                    marker=marker,
-                    clip_on=False,
-                )
-                drawn.append((style, label))
+        for run, curves in runs.items():
+            if name in curves:
+                marker = '.' if len(PANELS[title]) > 1 or len(curves[name][0]) == 1 else None
+                line = dict(color=colors[run], linewidth=1.2, marker=marker, clip_on=False)
+                axes.plot(*curves[name], style, **line)
+                drawn[style] = label
     if len(PANELS[title]) > 1:
-        entries = dict(drawn)
-        axes.legend(
-            [axes.plot([], [], style, color='black')[0] for style in entries],
-            list(entries.values()),
-            fontsize=SMALL,
-            frameon=False,
-        )
+        handles = [axes.plot([], [], style, color='black')[0] for style in drawn]
+        axes.legend(handles, list(drawn.values()), fontsize=SMALL, frameon=False)
     axes.set_title(title, fontsize=NORMAL + 1, loc='left')
     axes.set_xlabel('iteration', fontsize=NORMAL)
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0)
@@ -105,5 +144,35 @@ def _draw_panel(axes: Axes, title: str, runs: Mapping[str, Mapping[str, Curve]])
     axes.grid(alpha=0.3)
 
 
-def _colors(runs: Mapping[str, Mapping[str, Curve]]) -> dict[str, str]:
-    return {run: COLORS[i % len(COLORS)] for i, run in enumerate(runs)}
+def _join(curves: dict[str, dict[float, float]], points: list[tuple[str, int, float]]) -> None:
+    """Add the points (name, step, value) of a log to what earlier logs of the run hold."""
+    if not points:
+        return
+    first = min(step for _, step, _ in points)
+    for curve in curves.values():
+        for step in [step for step in curve if step >= first]:
+            del curve[step]
+    for name, step, value in points:
+        curves.setdefault(name, {})[step] = value
+
+
+def _points(file: Path) -> Iterator[tuple[str, int, float]]:
+    step = None
+    for record in _records(file):
+        step = record['step'] if 'iter' in record else step
+        if step is not None:  # scores without training before them are an evaluation's
+            for name, value in record.items():
+                if isinstance(value, (int, float)) and name not in COUNTERS:
+                    yield name, step, value
+
+
+def _records(file: Path) -> Iterator[dict[str, Any]]:
+    lines = [line for line in file.read_text(errors='replace').splitlines() if line.strip()]
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number < len(lines):  # the last line of a run that was killed may be cut
+                raise UserError(
+                    f'line {number} of {str(file)!r} is damaged: {line[:60]!r}'
+                ) from error

@@ -1,4 +1,7 @@
-"""Analysing configs and printing what was found."""
+"""Analysing configs: what their models cost, how their warehouses are laid out, and tables of it.
+
+The layout of warehouses is what the paper's Tables 14 (n and m) and 15 (which layers share) show.
+"""
 
 import os
 import sys
@@ -8,18 +11,36 @@ from typing import NamedTuple
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from ..errors import UserError
 from ..models.building import build_model
 from ..run_config import load_config
-from .complexity import Cost, count_costs
-from .forward import forward_once
-from .warehouses import WarehouseRow, describe_warehouses
+from ..warehouse import kw_layers
+from .complexity import Cost, count_costs, forward_once
 
 CLASSIFIER_SIZE, DETECTOR_SIZE = (224, 224), (800, 1280)
 PIPE_WIDTH = 160  # rich would cut names for 80 columns
 COSTS = ('parameters (M)', 'multiply-adds (G): static', 'attention', 'assembly', 'all')
 WAREHOUSE = ('cell', 'm', 'n', 'layers (m of each)')
+
+
+class WarehouseRow(NamedTuple):
+    """How one warehouse is laid out.
+
+    Args:
+        name: Its name in the sharing plan.
+        cell: (output, input, height, width) of a cell.
+        num_mixtures: m_t, of all layers that draw on it.
+        num_cells: n.
+        layers: m of each of these layers, in network order.
+    """
+
+    name: str
+    cell: tuple[int, int, int, int]
+    num_mixtures: int
+    num_cells: int
+    layers: dict[str, int]
 
 
 class Analysis(NamedTuple):
@@ -59,7 +80,9 @@ def analyze(path: str, size: Sequence[int] | None = None) -> Analysis:
         size or (DETECTOR_SIZE if cfg.get('default_scope') == 'mmdet' else CLASSIFIER_SIZE)
     )
     if min(size) < 1:
-        raise UserError(f'size={size[0]} {size[1]} is no size of an image; use for example 224 224')
+        raise UserError(
+            f'size must be two positive integers, got {size[0]} {size[1]}; use for example 224 224'
+        )
     try:
         parts = count_costs(model, lambda: forward_once(model, size))
     except RuntimeError as error:
@@ -67,6 +90,21 @@ def analyze(path: str, size: Sequence[int] | None = None) -> Analysis:
             f'the model of {path!r} does not run on an image of {size[0]} x {size[1]}: {error}'
         ) from error
     return Analysis(os.path.basename(path), size, parts, describe_warehouses(model))
+
+
+def describe_warehouses(model: nn.Module) -> list[WarehouseRow]:
+    """How all warehouses of a model are laid out, in the order of their plans.
+
+    Args:
+        model: A network with warehouses, or one with such networks inside; names of layers are
+            those in this model.
+    """
+    return [
+        row
+        for prefix, module in model.named_modules()
+        if hasattr(module, 'warehouses')
+        for row in _rows(f'{prefix}.' if prefix else '', module)
+    ]
 
 
 def print_analyses(analyses: Sequence[Analysis], markdown: bool = False) -> None:
@@ -103,6 +141,19 @@ def print_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+
+
+def _rows(prefix: str, module: nn.Module) -> list[WarehouseRow]:
+    rows = []
+    for name, warehouse in module.warehouses.items():
+        layers = {
+            prefix + key: layer.partition.num_mixtures
+            for key, layer in kw_layers(module).items()
+            if layer.warehouse_name == name
+        }
+        cell = (*warehouse.cell_shape, *warehouse.cell_size)
+        rows.append(WarehouseRow(name, cell, sum(layers.values()), warehouse.num_cells, layers))
+    return rows
 
 
 def _numbers(cost: Cost) -> list[str]:

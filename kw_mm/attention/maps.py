@@ -1,4 +1,4 @@
-"""Heat maps of a warehouse: mixtures as rows, cells as columns (paper, Fig. 3).
+"""Heat maps of a warehouse, mixtures as rows, cells as columns (paper, Fig. 3); also over a run.
 
 Attention is signed, so colours diverge: white is 0, red positive, blue negative. Every cell and
 every mixture takes the same whole number of pixels, so that none is lost among hundreds.
@@ -6,6 +6,7 @@ every mixture takes the same whole number of pixels, so that none is lost among 
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
@@ -14,12 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from ..analysis.figures import DPI, NORMAL, SMALL, new_figure, spread_labels
+from ..analysis.figures import DPI, NORMAL, SMALL, new_figure, shorten, spread_labels
 from .statistics import WarehouseAttention
 
 COLOR_MAP, START_COLOR = 'RdBu_r', '#00a040'
 LABELS, RIGHT, TOP, BOTTOM = 1.75, 0.95, 0.45, 0.5  # margins, inches
 WIDEST, HIGHEST, LARGEST = 1200, 800, 22  # of the map and of a cell, pixels
+MOST_MAPS = 6
 
 
 def draw_mean(warehouse: WarehouseAttention, title: str = '') -> Figure:
@@ -30,7 +32,7 @@ def draw_mean(warehouse: WarehouseAttention, title: str = '') -> Figure:
         title: Default: name, m_t, n, temperature and number of images.
     """
     mean = warehouse.alpha.mean(dim=0)
-    figure, axes, bar = _frame(warehouse, title or describe(warehouse))
+    figure, axes, bar = _frame(warehouse, title or str(warehouse))
     draw_map(axes, mean, map_scale(mean), bar, 'mean attention')
     mark_starts(axes, warehouse)
     return figure
@@ -51,26 +53,38 @@ def draw_difference(warehouse: WarehouseAttention, names: Sequence[str]) -> Figu
     return figure
 
 
-def describe(warehouse: WarehouseAttention) -> str:
-    """One line about a warehouse."""
-    images, mixtures, cells = warehouse.alpha.shape
-    return ', '.join(
-        (
-            f'{warehouse.name}: {_count(mixtures, "mixture")}',
-            _count(cells, 'cell'),
-            f'temperature {warehouse.temperature:.2g}',
-            _count(images, 'image'),
+def draw_maps_of_run(checkpoints: Sequence[str], course: Sequence[WarehouseAttention]) -> Figure:
+    """Mean attention in one warehouse at checkpoints of a run, in the same colours.
+
+    Args:
+        checkpoints: Their names, in the order of training; at most 6 of them are drawn.
+        course: Of each checkpoint, the warehouse.
+    """
+    chosen = np.unique(np.linspace(0, len(course) - 1, MOST_MAPS).round().astype(int))
+    means = [course[i].alpha.mean(dim=0) for i in chosen]
+    scale = map_scale(torch.stack(means))
+    mixtures, cells = means[0].shape
+    height = float(np.clip(2.2 * mixtures / cells, 0.9, 3))
+    figure = new_figure(2.2 * len(chosen) + 0.9, height + 0.8, layout='constrained')
+    panels = figure.subplots(1, len(chosen) + 1, width_ratios=[1] * len(chosen) + [0.05])
+    for axes, i, mean in zip(panels, chosen, means):
+        draw_map(axes, mean, scale, panels[-1] if i == chosen[-1] else None, 'mean attention')
+        axes.set_title(
+            f'{shorten(checkpoints[i], 18)}, temperature {course[i].temperature:.2g}',
+            fontsize=SMALL,
         )
-    )
-
-
-def shorten(name: str, most: int = 28) -> str:
-    """A name cut in the middle."""
-    return name if len(name) <= most else f'{name[: most // 2 - 1]}…{name[-most // 2 :]}'
+        axes.set(xticks=[], yticks=[])
+        for _, last in course[i].layer_rows[:-1]:
+            axes.axhline(last + 0.5, color='black', linewidth=0.3)
+    panels[0].set_ylabel(f'{course[0].name}: mixtures', fontsize=SMALL)
+    return figure
 
 
 def map_scale(values: Tensor) -> Normalize:
-    """Colour scale centred on 0; logarithmic beyond the bulk where a few values, start cells mostly, dwarf it."""
+    """Colour scale centred on 0.
+
+    It is logarithmic beyond the bulk of the values where a few, start cells mostly, dwarf it.
+    """
     size = values.abs().flatten()
     largest = max(float(size.max()), 1e-6)
     bulk = max(float(size.kthvalue(max(1, int(0.95 * len(size)))).values), 1e-3 * largest)
@@ -92,15 +106,17 @@ def draw_map(
         bar.minorticks_off()
         if isinstance(scale, SymLogNorm):
             bulk, largest = scale.linthresh, scale.vmax
-            color_bar.set_ticks([-largest, -bulk, 0, bulk, largest])
-            color_bar.set_ticklabels(
-                [f'{tick:.2g}' for tick in (-largest, -bulk, 0, bulk, largest)]
-            )
+            ticks = [-largest, -bulk, 0, bulk, largest]
+            color_bar.set_ticks(ticks)
+            color_bar.set_ticklabels([f'{tick:.2g}' for tick in ticks])
         bar.tick_params(labelsize=SMALL)
 
 
 def mark_starts(axes: Axes, warehouse: WarehouseAttention) -> None:
-    """Outline the cell that each mixture starts from; where cells are too small for that, run a line through them."""
+    """Outline the cell that each mixture starts from.
+
+    Where cells are too small for that, a line runs through them.
+    """
     starts = warehouse.starts
     if not starts.any() or starts.float().mean() > 0.5:
         return
@@ -118,28 +134,9 @@ def mark_starts(axes: Axes, warehouse: WarehouseAttention) -> None:
             )
         )
         return
-    for first, last in layer_rows(warehouse):
+    for first, last in warehouse.layer_rows:
         own = (mixtures >= first) & (mixtures <= last)
         axes.plot(cells[own], mixtures[own], color=START_COLOR, linewidth=0.5, alpha=0.8)
-
-
-def layer_rows(warehouse: WarehouseAttention) -> list[tuple[int, int]]:
-    """First and last mixture of each layer."""
-    counts = torch.tensor([layer.alpha.shape[1] for layer in warehouse.layers])
-    ends = counts.cumsum(0)
-    return [(int(end - count), int(end) - 1) for end, count in zip(ends, counts)]
-
-
-def layer_labels(warehouse: WarehouseAttention) -> list[str]:
-    """Names of the layers, without what all KW layers of a backbone have in front."""
-    return [
-        layer.name[len('backbone.') :] if layer.name.startswith('backbone.') else layer.name
-        for layer in warehouse.layers
-    ]
-
-
-def _count(number: int, thing: str) -> str:
-    return f'{number} {thing}' if number == 1 else f'{number} {thing}s'
 
 
 def _frame(warehouse: WarehouseAttention, title: str) -> tuple[Figure, Axes, Axes]:
@@ -172,13 +169,13 @@ def _frame(warehouse: WarehouseAttention, title: str) -> tuple[Figure, Axes, Axe
 
 
 def _label_layers(axes: Axes, warehouse: WarehouseAttention, height: float) -> None:
-    rows, mixtures = layer_rows(warehouse), warehouse.starts.shape[0]
+    rows, mixtures = warehouse.layer_rows, warehouse.starts.shape[0]
     axes.set_yticks([])
     for _, last in rows[:-1]:
         axes.axhline(last + 0.5, color='black', linewidth=0.4)
     centres = [(first + last) / 2 for first, last in rows]
     places = spread_labels(centres, 0.125 * mixtures / height, mixtures - 1)
-    for text, centre, place in zip(layer_labels(warehouse), centres, places):
+    for text, centre, place in zip(warehouse.layer_labels, centres, places):
         axes.annotate(
             shorten(text),
             xy=(0, centre),

@@ -1,16 +1,37 @@
-"""Plots of a warehouse's attention: its distribution per mixture, and which layers use which cells."""
+"""Plots of attention.
+
+Of one warehouse its distribution per mixture and which layers use which cells; of all warehouses
+their course over a run and the difference between two images.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..analysis.figures import COLORS, NORMAL, SMALL, new_figure, spread_labels
-from .maps import describe, layer_labels, layer_rows, shorten
+from ..analysis.figures import (
+    COLORS,
+    NORMAL,
+    SMALL,
+    distinct_colors,
+    legend_below,
+    new_figure,
+    shorten,
+    spread_labels,
+)
+from .samples import Sample
 from .statistics import WarehouseAttention
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
-PARTS = ('own', 'others', 'zero cell')
+SHARES = ('own', 'others', 'zero cell')
+COURSES = {  # numbers of a warehouse and the titles of their panels
+    'temperature': 'temperature',
+    'entropy': 'entropy of attention, 1 = equal',
+    'start cells': 'share of start cells',
+    'zero cell': 'share of the zero cell',
+}
 
 
 def draw_distribution(warehouse: WarehouseAttention) -> Figure:
@@ -32,31 +53,26 @@ def draw_distribution(warehouse: WarehouseAttention) -> Figure:
     axes.axhline(0, color='black', linewidth=0.4)
     marks = _draw_marks(axes, warehouse)
     _fit_scale(axes, float(bands.abs().max()), marks)
-    for _, last in layer_rows(warehouse)[:-1]:
+    for _, last in warehouse.layer_rows[:-1]:
         axes.axvline(last + 0.5, color='gray', linewidth=0.4)
     _label_columns(axes, warehouse, width)
-    axes.set_title(describe(warehouse), fontsize=NORMAL + 1, loc='left')
+    axes.set_title(str(warehouse), fontsize=NORMAL + 1, loc='left')
     axes.set_ylabel('attention', fontsize=NORMAL)
     axes.tick_params(labelsize=SMALL)
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc='outside lower center',
-        ncols=5,
-        fontsize=SMALL,
-        frameon=False,
-    )
+    legend_below(figure, axes, columns=5)
     return figure
 
 
 def draw_usage(warehouse: WarehouseAttention) -> Figure:
-    """Which cells each layer uses: its attention to every cell, and what goes to its own cells, to others' and to none.
+    """Which cells each layer uses.
 
-    Colours are multiples of what equal shares would give a cell; a bracket marks cells that were
-    given to the layer when the warehouse was made.
+    On the left its attention to every cell, on the right what goes to its own cells, to others' and
+    to the zero cell. Colours are multiples of what equal shares would give a cell; a bracket marks
+    cells that were given to the layer when the warehouse was made.
     """
     share = warehouse.shares
     rows = torch.stack(
-        [share[first : last + 1].mean(dim=0) for first, last in layer_rows(warehouse)]
+        [share[first : last + 1].mean(dim=0) for first, last in warehouse.layer_rows]
     )
     layers, owners = len(rows), warehouse.owners
     figure = new_figure(10.5, max(0.75 + 0.17 * layers, 1.9), layout='constrained')
@@ -68,17 +84,8 @@ def draw_usage(warehouse: WarehouseAttention) -> Figure:
     )
     figure.colorbar(image, ax=axes, pad=0.01, aspect=30).ax.tick_params(labelsize=SMALL)
     if owners is not None:
-        for row in range(layers):
-            own = (owners == row).nonzero().flatten()
-            if len(own):
-                axes.plot(
-                    [own[0] - 0.5, own[-1] + 0.5],
-                    [row + 0.42] * 2,
-                    color=COLORS[2],
-                    linewidth=1.6,
-                    solid_capstyle='butt',
-                )
-    axes.set_yticks(range(layers), [shorten(name) for name in layer_labels(warehouse)])
+        _mark_own_cells(axes, owners, layers)
+    axes.set_yticks(range(layers), [shorten(name) for name in warehouse.layer_labels])
     axes.set_xlabel('cells', fontsize=NORMAL)
     axes.set_title(
         f'{warehouse.name}: attention of layers to cells, 1 = equal shares',
@@ -88,6 +95,67 @@ def draw_usage(warehouse: WarehouseAttention) -> Figure:
     _draw_parts(bars, rows, warehouse)
     for part in (axes, bars):
         part.tick_params(labelsize=SMALL)
+    return figure
+
+
+def draw_course(
+    checkpoints: Sequence[str], course: Sequence[Sequence[WarehouseAttention]]
+) -> Figure:
+    """Temperature, entropy and shares of every warehouse over the checkpoints of a run.
+
+    Args:
+        checkpoints: Their names, in the order of training.
+        course: Of each checkpoint, all its warehouses.
+    """
+    figure = new_figure(12, 3.4, layout='constrained')
+    panels = figure.subplots(1, len(COURSES))
+    for number, color in enumerate(distinct_colors(len(course[0]))):
+        own = [step[number] for step in course]
+        values = [dict(one.summary, temperature=one.temperature) for one in own]
+        line = dict(color=color, linewidth=1.1, label=own[0].name)
+        for axes, key in zip(panels, COURSES):
+            axes.plot([value[key] for value in values], '.-', **line)
+    names = [shorten(name, 18) for name in checkpoints]
+    for axes, title in zip(panels, COURSES.values()):
+        axes.set_title(title, fontsize=NORMAL, loc='left')
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.tick_params(labelsize=SMALL)
+        axes.set_ylim(0, 1.05 if axes in panels[:2] else None)
+        axes.grid(alpha=0.3)
+    legend_below(figure, panels[0], columns=7)
+    return figure
+
+
+def draw_comparison(warehouses: Sequence[WarehouseAttention], samples: Sequence[Sample]) -> Figure:
+    """Two images, and how much the attention of every layer differs between them.
+
+    Args:
+        warehouses: All of them, with attention for the images.
+        samples: The images; the first two are compared.
+    """
+    labels = [label for warehouse in warehouses for label in warehouse.layer_labels]
+    width = min(max(4, 0.15 * len(labels)), 13)
+    figure = new_figure(width + 2.6, 4.4, layout='constrained')
+    grid = figure.add_gridspec(2, 2, width_ratios=(2, width))
+    for row, sample in enumerate(samples[:2]):
+        axes = figure.add_subplot(grid[row, 0])
+        axes.imshow(sample.image)
+        axes.set_title(shorten(sample.name), fontsize=SMALL)
+        axes.axis('off')
+    axes = figure.add_subplot(grid[:, 1])
+    first = 0
+    for warehouse, color in zip(warehouses, distinct_colors(len(warehouses))):
+        values = list(warehouse.differences(0, 1).values())
+        places = range(first, first + len(values))
+        axes.bar(places, values, color=color, label=warehouse.name)
+        first += len(values)
+    axes.set_xticks(range(len(labels)), [shorten(label) for label in labels], rotation=90)
+    axes.set_title(
+        'difference of attention, 0 = alike, 2 = opposite', fontsize=NORMAL + 1, loc='left'
+    )
+    axes.tick_params(labelsize=SMALL)
+    axes.margins(x=0.01)
+    legend_below(figure, axes, columns=7)
     return figure
 
 
@@ -109,22 +177,13 @@ def _draw_marks(axes: Axes, warehouse: WarehouseAttention) -> float:
     largest = 0.0
     if len(cells) and not starts.all():
         values = mean[mixtures, cells]
-        axes.scatter(
-            mixtures, values, s=9, color=COLORS[2], label='start cell', zorder=3, linewidth=0
-        )
+        dots = dict(s=9, color=COLORS[2], linewidth=0, zorder=3)
+        axes.scatter(mixtures, values, label='start cell', **dots)
         largest = float(values.abs().max())
     if warehouse.zero is not None:
         zero = warehouse.zero.mean(dim=0)
-        axes.scatter(
-            range(len(zero)),
-            zero,
-            s=10,
-            marker='x',
-            color=COLORS[1],
-            linewidth=0.9,
-            label='zero cell',
-            zorder=3,
-        )
+        crosses = dict(s=10, marker='x', color=COLORS[1], linewidth=0.9, zorder=3)
+        axes.scatter(range(len(zero)), zero, label='zero cell', **crosses)
         largest = max(largest, float(zero.abs().max()))
     return largest
 
@@ -141,12 +200,21 @@ def _fit_scale(axes: Axes, band: float, marks: float) -> None:
 
 
 def _label_columns(axes: Axes, warehouse: WarehouseAttention, width: float) -> None:
-    rows, mixtures = layer_rows(warehouse), warehouse.starts.shape[0]
+    rows, mixtures = warehouse.layer_rows, warehouse.starts.shape[0]
     centres = [(first + last) / 2 for first, last in rows]
     places = spread_labels(centres, 0.12 * mixtures / (0.9 * width), mixtures - 1)
-    axes.set_xticks(places, [shorten(name) for name in layer_labels(warehouse)], rotation=90)
+    axes.set_xticks(places, [shorten(name) for name in warehouse.layer_labels], rotation=90)
     axes.set_xlim(-0.5, mixtures - 0.5)
     axes.tick_params(axis='x', length=0)
+
+
+def _mark_own_cells(axes: Axes, owners: Tensor, layers: int) -> None:
+    """A bracket under the cells of each layer, in its row."""
+    line = dict(color=COLORS[2], linewidth=1.6, solid_capstyle='butt')
+    for row in range(layers):
+        own = (owners == row).nonzero().flatten()
+        if len(own):
+            axes.plot([own[0] - 0.5, own[-1] + 0.5], [row + 0.42] * 2, **line)
 
 
 def _draw_parts(axes: Axes, rows: Tensor, warehouse: WarehouseAttention) -> None:
@@ -158,19 +226,12 @@ def _draw_parts(axes: Axes, rows: Tensor, warehouse: WarehouseAttention) -> None
         else torch.stack([row[:cells][owners == i].sum() for i, row in enumerate(rows)])
     )
     left = torch.zeros(len(rows))
-    for name, part, color in zip(
-        PARTS, (own, 1 - own - zero, zero), (COLORS[2], COLORS[0], COLORS[1])
-    ):
-        label = 'cells' if owners is None and name == PARTS[1] else name
+    parts = (own, 1 - own - zero, zero)
+    for name, part, color in zip(SHARES, parts, (COLORS[2], COLORS[0], COLORS[1])):
+        label = 'cells' if owners is None and name == SHARES[1] else name
         if float(part.sum()):
-            axes.barh(
-                range(len(rows)),
-                part.numpy(),
-                left=left.numpy(),
-                color=color,
-                height=0.8,
-                label=label,
-            )
+            bar = dict(left=left.numpy(), height=0.8, color=color, label=label)
+            axes.barh(range(len(rows)), part.numpy(), **bar)
         left = left + part
     axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     axes.set_xlabel('share of attention', fontsize=NORMAL)

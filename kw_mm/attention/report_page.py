@@ -1,14 +1,18 @@
-"""Everything about the attention of one model, as pictures and as one page."""
+"""Everything about the attention of one model, as pictures and as one HTML page.
 
+The page holds its pictures, and so can be opened, moved and sent as a single file.
+"""
+
+import base64
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from ..analysis.figures import save_figure
-from .course import draw_comparison, draw_course, draw_maps_of_run
-from .maps import draw_difference, draw_mean
-from .page import Picture, Section, write_page
-from .plots import draw_distribution, draw_usage
+from ..files import write_text
+from .maps import draw_difference, draw_maps_of_run, draw_mean
+from .plots import draw_comparison, draw_course, draw_distribution, draw_usage
 from .samples import Sample
 from .statistics import WarehouseAttention
 
@@ -23,9 +27,28 @@ HEAD = (
     'negative share',
 )
 SHARE = (
-    "Share: a cell's |attention| in the sum over all cells of a mixture, the zero cell included. Entropy of the shares "
-    'is relative to that of equal ones. Means over mixtures and images.'
+    "Share: a cell's |attention| in the sum over all cells of a mixture, the zero cell included. "
+    'Entropy of the shares is relative to that of equal ones. Means over mixtures and images.'
 )
+
+
+CAPTIONS = {
+    'mean': 'Mean attention of every mixture to every cell; start cells in green',
+    'distribution': 'Attention of every mixture over cells and images',
+    'usage': 'Which cells the layers use; in green those given to the layer at the start',
+    'run': 'Mean attention over the run',
+    'difference': 'Attention for the first image minus the second',
+}
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
+body { max-width: 1500px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.6em; } h2 { border-top: 1px solid #ccc; padding-top: 1em; margin-top: 2em; }
+img { max-width: 100%; height: auto; display: block; }
+figure { margin: 1.2em 0; } figcaption { color: #555; }
+table { border-collapse: collapse; }
+td, th { padding: 0.2em 0.9em; text-align: right; border-bottom: 1px solid #ddd; }
+td:first-child, th:first-child { text-align: left; } nav a { margin-right: 1em; }
+"""
 
 
 class Checkpoint(NamedTuple):
@@ -33,6 +56,21 @@ class Checkpoint(NamedTuple):
 
     name: str
     warehouses: list[WarehouseAttention]
+
+
+class Picture(NamedTuple):
+    """An image file and what it shows."""
+
+    file: Path
+    caption: str
+
+
+class Section(NamedTuple):
+    """A part of a page."""
+
+    title: str
+    pictures: list[Picture]
+    table: Sequence[Sequence[str]] = ()  # the first row is its head
 
 
 def write_attention_report(
@@ -67,6 +105,30 @@ def write_attention_report(
     )
 
 
+def write_page(file: Path, title: str, lines: Sequence[str], sections: Sequence[Section]) -> Path:
+    """Write a page.
+
+    Args:
+        file: HTML file to write.
+        title: Of the page.
+        lines: Paragraphs below the title.
+        sections: Parts of the page, each with a link at its top.
+    """
+    links = ''.join(
+        f'<a href="#s{i}">{escape(section.title)}</a>' for i, section in enumerate(sections)
+    )
+    body = ''.join(_section_html(i, section) for i, section in enumerate(sections))
+    head = ''.join(f'<p>{escape(line)}</p>\n' for line in lines)
+    write_text(
+        file,
+        f'<!DOCTYPE html>\n<html lang="en">\n'
+        f'<head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
+        f'<body>\n<h1>{escape(title)}</h1>\n{head}<nav>{links}</nav>\n{body}</body>\n</html>\n',
+    )
+    return file
+
+
 def _row(warehouse: WarehouseAttention) -> list[str]:
     summary = (f'{value:.3f}' for value in warehouse.summary.values())
     mixtures, cells = warehouse.starts.shape
@@ -85,32 +147,42 @@ def _pictures(
 ) -> list[Picture]:
     warehouse = checkpoints[-1].warehouses[number]
     figures = {
-        'mean': (
-            draw_mean(warehouse),
-            'Mean attention of every mixture to every cell; start cells in green',
-        ),
-        'distribution': (
-            draw_distribution(warehouse),
-            'Attention of every mixture over cells and images',
-        ),
-        'usage': (
-            draw_usage(warehouse),
-            'Which cells the layers use; in green those given to the layer at the start',
-        ),
+        'mean': draw_mean(warehouse),
+        'distribution': draw_distribution(warehouse),
+        'usage': draw_usage(warehouse),
     }
     if len(checkpoints) > 1:
         course = [one.warehouses[number] for one in checkpoints]
-        figures['run'] = (
-            draw_maps_of_run([one.name for one in checkpoints], course),
-            'Mean attention over the run',
-        )
+        figures['run'] = draw_maps_of_run([one.name for one in checkpoints], course)
     if len(samples) > 1:
-        names = [sample.name for sample in samples]
-        figures['difference'] = (
-            draw_difference(warehouse, names),
-            'Attention for the first image minus the second',
-        )
+        figures['difference'] = draw_difference(warehouse, [sample.name for sample in samples])
     return [
-        Picture(save_figure(figure, out / f'{warehouse.name}_{kind}.png'), caption)
-        for kind, (figure, caption) in figures.items()
+        Picture(save_figure(figure, out / f'{warehouse.name}_{kind}.png'), CAPTIONS[kind])
+        for kind, figure in figures.items()
     ]
+
+
+def _section_html(number: int, section: Section) -> str:
+    pictures = ''.join(_picture_html(picture) for picture in section.pictures)
+    return (
+        f'<h2 id="s{number}">{escape(section.title)}</h2>\n{_table_html(section.table)}{pictures}'
+    )
+
+
+def _picture_html(picture: Picture) -> str:
+    data = base64.b64encode(picture.file.read_bytes()).decode()
+    caption = escape(picture.caption)
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
+        f'<figcaption>{caption} ({escape(picture.file.name)})</figcaption></figure>\n'
+    )
+
+
+def _table_html(rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ''
+    cells = [
+        ''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)
+        for tag, row in zip(['th'] + ['td'] * len(rows), rows)
+    ]
+    return '<table>' + ''.join(f'<tr>{row}</tr>' for row in cells) + '</table>\n'

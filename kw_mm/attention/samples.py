@@ -1,4 +1,7 @@
-"""Images for looking into a model: files, or the first ones of a config's validation set, through its pipeline."""
+"""Images to record attention for, through a config's pipeline.
+
+They are files, or the first ones of the config's validation set.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +34,16 @@ class Sample(NamedTuple):
 
 
 def file_samples(cfg: Config, paths: Sequence[str]) -> list[Sample]:
-    """Image files, and those in folders, through the config's test pipeline without its annotations.
+    """Image files, and those in folders, through the config's test pipeline.
+
+    Steps of the pipeline that read annotations are left out.
+
+    Args:
+        cfg: The config.
+        paths: Files and folders.
 
     Raises:
-        UserError: A path without images, a file that is no image, or a config without a test
+        UserError: A path without images, a file that is not an image, or a config without a test
             pipeline.
     """
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
@@ -42,7 +51,8 @@ def file_samples(cfg: Config, paths: Sequence[str]) -> list[Sample]:
     steps = next((part['pipeline'] for part in datasets if part.get('pipeline')), None)
     if steps is None:
         raise UserError(
-            f'config {cfg.filename!r} has no test_dataloader with a pipeline, which images go through'
+            f'config {cfg.filename!r} has no test_dataloader with a pipeline, which images go '
+            'through'
         )
     with _scope(cfg):
         pipeline = Compose([step for step in steps if 'Annotations' not in type_name(step)])
@@ -53,6 +63,10 @@ def file_samples(cfg: Config, paths: Sequence[str]) -> list[Sample]:
 
 def validation_samples(cfg: Config, number: int) -> list[Sample]:
     """The first images of the config's validation set.
+
+    Args:
+        cfg: The config.
+        number: How many, at most.
 
     Raises:
         UserError: A config without one, or with paths that do not exist.

@@ -1,14 +1,10 @@
-"""Attention of whole warehouses: mean, entropy, and whose cells it goes to."""
+"""Attention of whole warehouses: its entropy, and whose cells it goes to."""
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-
-from ..warehouse import kw_layers
+from torch import Tensor
 
 
 class LayerAttention(NamedTuple):
@@ -23,6 +19,11 @@ class LayerAttention(NamedTuple):
     name: str
     alpha: Tensor
     beta: Tensor
+
+    @property
+    def label(self) -> str:
+        """Its name, without what all KW layers of a backbone have in front."""
+        return self.name.removeprefix('backbone.')
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class WarehouseAttention:
 
     @property
     def entropy(self) -> float:
-        """Mean entropy of the shares relative to that of equal ones: 0 for a single cell, 1 for all cells alike."""
+        """Mean entropy of the shares: 0 for a single cell, 1 for all cells alike."""
         return float(entropy(self.weights).mean())
 
     @property
@@ -81,8 +82,7 @@ class WarehouseAttention:
 
         Returns:
             dict: ``entropy``; the shares of ``start cells`` (of the mixture itself) and of the
-                ``zero cell``; and
-            ``negative``, the share of cells with a negative weight.
+                ``zero cell``; and ``negative``, the share of cells with a negative weight.
         """
         weights, share = self.weights, self.shares
         start = (share[:, : self.num_cells] * self.starts).sum(dim=1).mean()
@@ -96,9 +96,15 @@ class WarehouseAttention:
         }
 
     def differences(self, first: int, second: int) -> dict[str, float]:
-        """How much the attention of each layer differs between two images: sum |a - b| / mean of sum |a| and sum |b|.
+        """How much the attention of each layer differs between two images.
 
-        From 0, alike, to 2, opposite; of the cells alone.
+        Args:
+            first: Index of one image, whose attention is a.
+            second: Index of the other, whose attention is b.
+
+        Returns:
+            dict: sum |a - b| over the mean of sum |a| and sum |b|, by layer: from 0, alike, to 2,
+                opposite. The zero cell is not counted.
         """
         found = {}
         for layer in self.layers:
@@ -114,62 +120,65 @@ class WarehouseAttention:
 
         None where layers start from the same cells or from none, and cells belong to nobody.
         """
-        firsts = [_first_start(layer.beta[:, : self.num_cells]) for layer in self.layers]
+        firsts = [first_start(layer.beta[:, : self.num_cells]) for layer in self.layers]
         if None in firsts or len(set(firsts)) < len(firsts):
             return None
         return torch.bucketize(torch.arange(self.num_cells), torch.tensor(firsts[1:]), right=True)
 
+    @property
+    def layer_rows(self) -> list[tuple[int, int]]:
+        """First and last mixture of each layer."""
+        counts = torch.tensor([layer.alpha.shape[1] for layer in self.layers])
+        ends = counts.cumsum(0)
+        return [(int(end - count), int(end) - 1) for end, count in zip(ends, counts)]
+
+    @property
+    def layer_labels(self) -> list[str]:
+        """Short names of the layers."""
+        return [layer.label for layer in self.layers]
+
+    def __str__(self) -> str:
+        images, mixtures, cells = self.alpha.shape
+        parts = (
+            f'{self.name}: {_count(mixtures, "mixture")}',
+            _count(cells, 'cell'),
+            f'temperature {self.temperature:.2g}',
+            _count(images, 'image'),
+        )
+        return ', '.join(parts)
+
 
 def shares(weights: Tensor) -> Tensor:
-    """|alpha_ij| / sum_p |alpha_ip| over the last dimension; equal shares where all weights are 0."""
+    """Size of each weight relative to the sum of them: |alpha_ij| / sum_p |alpha_ip|.
+
+    Args:
+        weights: alpha, cells in the last dimension. Where all of them are 0 shares are equal.
+    """
     size = weights.abs()
     total = size.sum(dim=-1, keepdim=True)
     return torch.where(total > 0, size / total, torch.full_like(size, 1 / size.shape[-1]))
 
 
 def entropy(weights: Tensor) -> Tensor:
-    """Entropy of the shares over the last dimension, relative to that of equal shares, in [0, 1]."""
+    """Entropy of the shares, relative to that of equal shares, in [0, 1].
+
+    Args:
+        weights: alpha, cells in the last dimension, which is gone in the result.
+    """
     share = shares(weights)
     largest = torch.tensor(float(max(share.shape[-1], 2))).log()
     return torch.special.entr(share).sum(dim=-1) / largest
 
 
-def gather_attention(model: nn.Module, recorded: Mapping[str, Tensor]) -> list[WarehouseAttention]:
-    """Sort what an :class:`AttentionRecorder` of ``kw_layers(model)`` took by warehouse.
-
-    Warehouses of the same name in several modules have their module's name in front. Those whose
-    layers did not run are left out.
+def first_start(beta: Tensor) -> int | None:
+    """The first start cell of a layer; None for one that starts from the zero cell only.
 
     Args:
-        model: The model it was recorded of.
-        recorded: Attention by layer name, shape (images, m, n + 1) or (images, m, n).
+        beta: Its start attention without the zero cell, shape (m, n).
     """
-    owners = {
-        prefix: module for prefix, module in model.named_modules() if hasattr(module, 'warehouses')
-    }
-    count = Counter(name for owner in owners.values() for name in owner.warehouses)
-    found = []
-    for prefix, owner in owners.items():
-        layers = {
-            '.'.join(filter(None, (prefix, key))): layer for key, layer in kw_layers(owner).items()
-        }
-        for name, warehouse in owner.warehouses.items():
-            own = [
-                LayerAttention(key, recorded[key], layer.attention.beta.detach().cpu())
-                for key, layer in layers.items()
-                if layer.warehouse is warehouse and key in recorded
-            ]
-            own.sort(key=lambda layer: _first_start(layer.beta[:, : warehouse.num_cells]) or 0)
-            if own:
-                label = name if count[name] == 1 else f'{prefix}.{name}'
-                found.append(
-                    WarehouseAttention(
-                        label, warehouse.num_cells, float(owner.warehouses.temperature), own
-                    )
-                )
-    return found
-
-
-def _first_start(beta: Tensor) -> int | None:
     starts = beta.any(dim=0).nonzero()
     return int(starts[0]) if len(starts) else None
+
+
+def _count(number: int, thing: str) -> str:
+    return f'{number} {thing}' if number == 1 else f'{number} {thing}s'

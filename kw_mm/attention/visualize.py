@@ -1,6 +1,7 @@
 """Drawing attention from command-line arguments."""
 
 import os
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from ..command_line import check_checkpoint
 from ..errors import UserError
 from ..models.building import build_model
 from ..run_config import load_config
-from .of_images import attention_of, check_warehouses, find_checkpoints
+from ..warehouse import kw_layers
+from .recording import record_attention
 from .report_page import Checkpoint, write_attention_report
 from .samples import Sample, file_samples, validation_samples
 
@@ -20,11 +22,19 @@ from .samples import Sample, file_samples, validation_samples
 def visualize_attention(args: Namespace) -> Path:
     """Draw as ``tools/visualize_attention.py`` was told.
 
+    Args:
+        args: ``config``; ``checkpoint``, a file or a work dir, and earlier ``checkpoints``;
+            ``images``, or how large a ``number`` of the validation set; the folder ``out``; and
+            ``cfg_options``.
+
     Returns:
         Path: The page with all pictures.
+
+    Raises:
+        UserError: What cannot be drawn or read, in one sentence.
     """
     if args.number < 1:
-        raise UserError(f'--number {args.number} is no number of images; use for example 8')
+        raise UserError(f'--number must be positive, got --number {args.number}; use for example 8')
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         raise UserError(f'--out {args.out} is a file; name a folder')
     cfg = load_config(args.config, args.cfg_options)
@@ -32,15 +42,41 @@ def visualize_attention(args: Namespace) -> Path:
     for path in checkpoints:
         check_checkpoint(path)
     model = build_model(cfg)
-    check_warehouses(model, args.config)
+    if not kw_layers(model):
+        raise UserError(
+            f'the model of config {args.config!r} has no warehouses to look into; give one with a '
+            'KW backbone, e.g. configs/mask_rcnn_kw_r50_1x_coco.py'
+        )
     samples = (
         file_samples(cfg, args.images) if args.images else validation_samples(cfg, args.number)
     )
-    found = [_look(model, path, samples) for path in checkpoints]
-    title = f'Attention of {os.path.splitext(os.path.basename(args.config))[0]}'
-    return write_attention_report(args.out, title, found, samples)
+    recorded = [_record(model, path, samples) for path in checkpoints]
+    title = f'Attention of {Path(args.config).stem}'
+    return write_attention_report(args.out, title, recorded, samples)
 
 
-def _look(model: nn.Module, path: str, samples: list[Sample]) -> Checkpoint:
+def find_checkpoints(path: str) -> list[str]:
+    """The checkpoints at a path, in the order of training.
+
+    Args:
+        path: A work dir with ``epoch_*.pth`` or ``iter_*.pth``, or a single file.
+
+    Raises:
+        UserError: A folder without any.
+    """
+    if not Path(path).is_dir():
+        return [path]
+    numbered = [
+        (int(match.group(2)), str(file))
+        for file in Path(path).glob('*.pth')
+        for match in [re.fullmatch(r'(epoch|iter)_(\d+)', file.stem)]
+        if match
+    ]
+    if not numbered:
+        raise UserError(f'no checkpoint epoch_*.pth or iter_*.pth in {path!r}')
+    return [file for _, file in sorted(numbered)]
+
+
+def _record(model: nn.Module, path: str, samples: list[Sample]) -> Checkpoint:
     load_weights(model, path, map_location=get_device())
-    return Checkpoint(Path(path).stem, attention_of(model, samples))
+    return Checkpoint(Path(path).stem, record_attention(model, samples))

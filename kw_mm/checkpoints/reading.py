@@ -1,53 +1,34 @@
 """Reading checkpoint files without executing what is in them.
 
-``torch.load(weights_only=True)`` builds tensors and plain data alone. Published and mmengine
-checkpoints hold a few other things besides, which are of no use to weights; they become inert
-stand-ins.
+Tensors and plain data are built, see :mod:`kw_mm.checkpoints.unpickling`. Nothing is changed for
+the rest of the process, and no environment variable makes a difference: torch's parsers are called
+with an unpickler, which ``torch.load`` would choose by ``TORCH_FORCE_[NO_]WEIGHTS_ONLY_LOAD``.
 """
 
+import inspect
 import os
 import pickle
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+import tarfile
+from typing import Any, BinaryIO
 
-import mmengine.runner.checkpoint
-import numpy as np
-import torch
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import serialization
 
 from ..errors import CheckpointError
 from . import unpickling
 
-EXECUTE, REFUSE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-# A fork of mmengine lets files name getattr and its own classes besides, whatever its caller
-# allows.
-TORCH_KNOWS_STAND_INS = tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (
-    2,
-    7,
-) and not hasattr(mmengine.runner.checkpoint, 'get_torch_safe_globals')
+# has newer torch check the indices of sparse tensors, as older versions always do
+TAKES_CHECKS = 'weights_only' in inspect.signature(serialization._load).parameters
+CHECKS = dict(weights_only=True) if TAKES_CHECKS else {}
 
 
-class Inert:
-    """Stands in for a class whose instances are of no use to weights."""
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-
-def inert(*args, **kwargs) -> None:
-    """Stands in for a function that a checkpoint names."""
-
-
-def read_checkpoint(path: str, map_location: str = 'cpu') -> Any:
-    """Read a checkpoint file, or anything mmengine's ``CheckpointLoader`` has a scheme for, without executing it.
+def read_checkpoint(path: str, map_location: Any = 'cpu') -> Any:
+    """Read a checkpoint file or URL without executing what is in it.
 
     Args:
-        path: A file, URL, ``torchvision://...`` or ``kw://...``.
-        map_location: Device for the tensors.
+        path: A file, or anything that mmengine's ``CheckpointLoader`` has a scheme for: a URL,
+            ``torchvision://...``, ``kw://...``.
+        map_location: Device for the tensors, as ``torch.load`` takes it.
 
     Returns:
         What the file holds.
@@ -56,133 +37,92 @@ def read_checkpoint(path: str, map_location: str = 'cpu') -> Any:
         CheckpointError: No such file, a damaged one, or one with objects that would have to be
             executed.
     """
-    if '://' not in path and not os.path.isfile(path):
-        raise CheckpointError(f'checkpoint {path!r} does not exist')
-    if os.path.isfile(path) and _is_text(
-        path
-    ):  # torch would take its first letter for an operation
-        raise CheckpointError(
-            f'checkpoint {path!r} is damaged or not a checkpoint (it is text, perhaps a web page saved in '
-            'its place); fetch or save it again'
-        )
+    if '://' not in path:
+        return read_file(os.path.expanduser(path), map_location)
     try:
-        with refusing(f'checkpoint {path!r}'):
-            return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
+        return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
     except CheckpointError:
         raise
-    except Exception as error:  # a damaged file can bring torch's reader to raise anything
-        raise CheckpointError(
-            f'checkpoint {path!r} is damaged or not a checkpoint ({_first_line(error)}); '
-            'fetch or save it again'
-        ) from error
+    except Exception as error:  # whatever a download ends with
+        raise _damaged(path, _first_line(error)) from error
 
 
-@contextmanager
-def refusing(what: str, advice: str = '') -> Iterator[None]:
-    """Read weights only, whoever reads; what would have to be executed is one sentence about ``what``.
+def read_own_checkpoint(path: str, map_location: Any = 'cpu') -> Any:
+    """Read in full a file that the user's own run wrote: THIS EXECUTES WHAT IS IN IT.
+
+    mmengine keeps the histories of logged values as objects, which a run needs to be resumed.
+    """
+    with open(path, 'rb') as file:
+        return _parse(file, map_location, pickle)
+
+
+def read_file(source: str | BinaryIO, map_location: Any = 'cpu', *, name: str = '') -> Any:
+    """Read a checkpoint from a local file without executing what is in it.
+
+    Args:
+        source: Its path, or the file opened for binary reading.
+        map_location: Device for the tensors, as ``torch.load`` takes it.
+        name: What errors call it; by default its path.
 
     Raises:
-        CheckpointError: A file with objects that would have to be executed.
+        CheckpointError: As :func:`read_checkpoint` does.
     """
+    if not isinstance(source, str):
+        return _read(source, map_location, name)
+    if not os.path.isfile(source):
+        raise CheckpointError(f'checkpoint {name or source!r} does not exist')
+    with open(source, 'rb') as file:
+        return _read(file, map_location, name or source)
+
+
+def _read(file: BinaryIO, map_location: Any, name: str) -> Any:
+    if _is_text(file):  # whose first letter would be taken for an instruction
+        raise _damaged(name, 'it is text, perhaps a web page saved in its place')
     try:
-        with weights_only():
-            yield
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(what, error) + advice) from error
+        path = str(getattr(file, 'name', ''))
+        if path.endswith('.safetensors'):  # holds no objects; newer torch reads it, too
+            from safetensors.torch import load_file
+
+            return load_file(path, str(map_location or 'cpu'))
+        return _parse(file, map_location, unpickling)
+    except unpickling.Refused as error:
+        raise CheckpointError(
+            f'checkpoint {name!r} holds objects that kw_mm does not execute '
+            f'({_first_line(error)}). If you trust its author, save only its weights: '
+            'checkpoint = torch.load(FILE, weights_only=False); '
+            "torch.save(dict(state_dict=checkpoint['state_dict']), NEW_FILE)"
+        ) from error
+    except Exception as error:  # a damaged file can bring torch's parsers to raise anything
+        raise _damaged(name, _first_line(error)) from error
 
 
-def _refusal(what: str, error: Exception) -> str:
-    if (
-        'Unsupported' not in str(error)
-        and 'GLOBAL' not in str(error)
-        and 'WeightsUnpickler' not in str(error)
-    ):
-        return (
-            f'{what} is damaged or not a checkpoint ({_first_line(error)}); fetch or save it again'
-        )
-    return (
-        f'{what} holds objects that kw_mm does not execute ({_first_line(error)}). If you trust its '
-        'author, save its weights alone: checkpoint = torch.load(FILE, weights_only=False); '
-        "torch.save(dict(state_dict=checkpoint['state_dict']), NEW_FILE)"
-    )
+def _parse(file: BinaryIO, map_location: Any, pickle_module: Any) -> Any:
+    """What ``torch.load`` does once it has chosen an unpickler."""
+    options = dict(encoding='utf-8', **(CHECKS if pickle_module is unpickling else {}))
+    if serialization._is_zipfile(file):
+        with serialization._open_zipfile_reader(file) as archive:
+            if serialization._is_torchscript_zip(archive):
+                raise unpickling.Refused('Unsupported TorchScript archive')
+            return serialization._load(archive, map_location, pickle_module, **options)
+    if tarfile.is_tarfile(file):
+        raise unpickling.Refused('Unsupported tar archive of an early torch')
+    file.seek(0)
+    return serialization._legacy_load(file, map_location, pickle_module, **options)
 
 
-def _is_text(path: str) -> bool:
+def _is_text(file: BinaryIO) -> bool:
     """Whether a file begins as no binary file that torch writes: all printable characters."""
-    with open(path, 'rb') as file:
-        start = file.read(256)
+    start = file.read(256)
+    file.seek(0)
     return len(start) > 16 and all(byte in b'\t\n\r' or 32 <= byte < 127 for byte in start)
+
+
+def _damaged(name: str, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f'checkpoint {name!r} is damaged or not a checkpoint ({reason}); fetch or save it again'
+    )
 
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if 'GLOBAL' in line or 'Unsupported' in line]
-    return (named or lines or [type(error).__name__])[0][:200]
-
-
-@contextmanager
-def own_run() -> Iterator[None]:
-    """Read everything, for files that the user's own run wrote: mmengine needs their log buffers to resume."""
-    with _environment({EXECUTE: '1', REFUSE: None}):
-        yield
-
-
-@contextmanager
-def weights_only() -> Iterator[None]:
-    """Read tensors and plain data alone; what published and mmengine checkpoints hold besides becomes inert."""
-    with ExitStack() as stack:
-        stack.enter_context(_environment({REFUSE: '1', EXECUTE: None}))
-        if TORCH_KNOWS_STAND_INS:
-            known = (
-                torch.serialization.get_safe_globals()
-            )  # of an outer context, which would lose them
-            allowed = [(used, name) for name, used in _allowed().items()]
-            stack.enter_context(
-                torch.serialization.safe_globals([entry for entry in allowed if entry not in known])
-            )
-        else:
-            stack.enter_context(unpickling.building(_allowed()))
-        yield
-
-
-@contextmanager
-def _environment(values: dict[str, str | None]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    _set(values)
-    try:
-        yield
-    finally:
-        _set(before)
-
-
-def _set(values: dict[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-
-
-def _allowed() -> dict[str, Any]:
-    """By the full name of a global in a file, the object that is used for it."""
-    stand_ins = {
-        'mmengine.logging.history_buffer.HistoryBuffer': Inert,
-        'argparse.Namespace': Inert,
-        'builtins.getattr': inert,
-    }
-    rebuild = [
-        value.__reduce__()[0] for value in (np.empty(0), np.float64())
-    ]  # whatever numpy calls its modules
-    arrays = {
-        f'{core}.multiarray.{function.__name__}': function
-        for core in ('numpy.core', 'numpy._core')
-        for function in rebuild
-    }
-    dtypes = {
-        type(np.dtype(code))
-        for code in ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u4', 'u8', '?', 'U1')
-    }
-    types = {
-        f'{kind.__module__}.{kind.__qualname__}': kind for kind in (np.ndarray, np.dtype, *dtypes)
-    }
-    return {**stand_ins, **arrays, **types}
+    return (lines or [type(error).__name__])[0][:200]

@@ -1,12 +1,13 @@
-"""The published weights: what there is, and ``kw://NAME``, which fetches, converts and caches them.
+"""The published weights: what there is, and ``kw://NAME``, which fetches and verifies them.
 
-They live on the authors' Google Drive; ``gdown`` (optional) downloads from there. Where it cannot,
-the error says what to download by hand and where to put it. ``KW_MM_MIRROR`` names another server,
-as a URL with ``{id}`` or ``{name}``.
+The cache holds the authors' files as they are; a model adapts them when it loads them. They live on
+the authors' Google Drive; ``gdown`` (optional) downloads from there. Where it cannot, the error
+says what to download by hand and where to put it. ``KW_MM_MIRROR`` names another server, as a URL
+with ``{id}`` or ``{name}``.
 """
 
 import csv
-import difflib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -18,13 +19,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..errors import CheckpointError
-from .convert import convert
+from ..files import atomic_write, write_text
+from ..validation import closest
 from .reading import read_checkpoint
+from .state_dicts import unwrap
 
 try:
     import fcntl
@@ -33,6 +35,7 @@ except ImportError:  # Windows: no lock between processes
 
 SCHEME = 'kw://'
 TABLE = Path(__file__).with_name('published_models.csv')
+RECORD = '.sha256'  # a file's hash stands beside it, as sha256sum writes and checks it
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,19 @@ class PublishedModel:
         scores: (top-1, top-5) on ImageNet, or (box AP, mask AP) on MS-COCO, as reported by the
             authors.
         google_drive_id: Where it is.
+        sha256: Of the file, in hexadecimal; empty where nobody has seen it yet.
     """
 
     name: str
-    parameters: float
-    scores: tuple
+    parameters: float | None
+    scores: tuple[float, float]
     google_drive_id: str
+    sha256: str = ''
 
     @property
     def link(self) -> str:
         """Page to download it from by hand."""
         return f'https://drive.google.com/file/d/{self.google_drive_id}/view'
-
-    @property
-    def dynamic(self) -> bool:
-        """Whether it has kernel warehouses or ODConv."""
-        return '-kw' in self.name or '-odconv' in self.name
 
 
 @cache
@@ -74,6 +74,7 @@ def published_models() -> dict[str, PublishedModel]:
             float(row['parameters_in_millions']) if row['parameters_in_millions'] else None,
             (float(row['top1_or_box_ap']), float(row['top5_or_mask_ap'])),
             row['google_drive_id'],
+            row['sha256'],
         )
         for row in rows
     }
@@ -95,54 +96,59 @@ def find(name: str) -> PublishedModel:
     """
     models = published_models()
     if name not in models:
-        close = difflib.get_close_matches(name, models, n=3, cutoff=0.3) or list(models)[:4]
+        close = closest(name, models, cutoff=0.3) or list(models)[:4]
         raise CheckpointError(
             f'{SCHEME}{name} is not a published model; there are for example {", ".join(close)}'
         )
     return models[name]
 
 
-def fetch(name: str) -> Path:
-    """Path of a published model in our layout (or mmpretrain's names, if static), downloaded and converted if need be.
+def cached_file(model: PublishedModel) -> Path:
+    """Where the authors' file lies, or is to be put by hand.
 
-    Raises:
-        CheckpointError: It could be neither found nor downloaded; the message says what to do by
-            hand.
+    It is not in the cache's main folder: earlier versions kept converted files there.
     """
-    model = find(name)
-    target = cache_folder() / f'{name}.pth'
-    if not target.is_file():
-        with _only_one_process(target):
-            if not target.is_file():
-                _make(model, target)
-    return target
-
-
-def by_hand(model: PublishedModel) -> Path:
-    """Where a file that the user downloaded is looked for."""
     return cache_folder() / 'downloads' / f'{model.name}.pth'
 
 
-def _make(model: PublishedModel, target: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=f'.{model.name}-', dir=target.parent) as folder:
-        source = by_hand(model)
-        if not source.is_file():
-            source = Path(folder) / 'download.pth'
-            print_log(f'{SCHEME}{model.name}: downloading {model.link}', logger='current')
-            _download(model, source)
-        try:
-            converted = convert(
-                read_checkpoint(str(source)), 'kw_mm' if model.dynamic else 'static'
-            )
-        except CheckpointError as error:
-            raise CheckpointError(f'{SCHEME}{model.name}: {error}. {_advice(model)}') from error
-        draft = Path(folder) / 'converted.pth'
-        torch.save(converted, draft)
-        read_checkpoint(str(draft))
-        os.replace(draft, target)
+def fetch(name: str) -> Path:
+    """Path of a published model's file, downloaded if need be, with the hash that is known of it.
+
+    The hash is the table's. Where that has none, it is the one found when the file was first used,
+    which is kept beside the file.
+
+    Raises:
+        CheckpointError: It could be neither found nor downloaded, or is another file than before;
+            the message says what to do by hand.
+    """
+    model = find(name)
+    path = cached_file(model)
+    if not path.is_file() or not _known_hash(model):
+        with _only_one_process(path):
+            if not path.is_file():
+                _download(model, path)
+            if not _known_hash(model):
+                _check_readable(model, path)
+                write_text(_record_of(model), f'{_hash_of(path)}  {path.name}\n')
+    _check_hash(model, path, f'{path} has changed', 'Remove it and try again, to download it anew')
+    return path
 
 
-def _download(model: PublishedModel, target: Path) -> None:
+def _download(model: PublishedModel, path: Path) -> None:
+    print_log(f'{SCHEME}{model.name}: downloading {model.link}', logger='current')
+    with (
+        tempfile.TemporaryDirectory(prefix=f'.{model.name}-', dir=path.parent) as folder,
+        atomic_write(path) as draft,
+    ):
+        source = Path(folder) / 'download.pth'
+        _transfer(model, source)
+        _check_readable(model, source)
+        if _known_hash(model):
+            _check_hash(model, source, 'another file was downloaded than before', _advice(model))
+        os.replace(source, draft)  # atomic_write flushes it and gives it its name
+
+
+def _transfer(model: PublishedModel, target: Path) -> None:
     mirror = os.environ.get('KW_MM_MIRROR')
     try:
         if mirror:
@@ -167,13 +173,61 @@ def _download(model: PublishedModel, target: Path) -> None:
     with open(target, 'rb') as file:
         if size < 1000 or file.read(256).lstrip().lower().startswith((b'<!doctype', b'<html')):
             raise CheckpointError(
-                f'{SCHEME}{model.name}: the server sent a web page instead of the file, as Google Drive '
-                f'does when too many have downloaded it. {_advice(model)}'
+                f'{SCHEME}{model.name}: the server sent a web page instead of the file, as Google '
+                f'Drive does when too many have downloaded it. {_advice(model)}'
             )
 
 
+def _check_readable(model: PublishedModel, path: Path) -> None:
+    try:
+        unwrap(read_checkpoint(str(path)))
+    except (CheckpointError, ValueError) as error:
+        raise CheckpointError(f'{SCHEME}{model.name}: {error}. {_advice(model)}') from error
+
+
 def _advice(model: PublishedModel) -> str:
-    return f'Download {model.link} in a browser and save it as {by_hand(model)}'
+    return f'Download {model.link} in a browser and save it as {cached_file(model)}'
+
+
+def _record_of(model: PublishedModel) -> Path:
+    path = cached_file(model)
+    return path.with_name(path.name + RECORD)
+
+
+def _known_hash(model: PublishedModel) -> str:
+    """The table's hash, or the one that was found first; empty if there is neither."""
+    record = _record_of(model)
+    if model.sha256 or not record.is_file():
+        return model.sha256
+    return next(iter(record.read_text().split()), '')
+
+
+def _check_hash(model: PublishedModel, path: Path, problem: str, remedy: str) -> None:
+    known, found = _known_hash(model), _hash_of(path)
+    if found == known:
+        return
+    record = _record_of(model)
+    source = TABLE.name if model.sha256 else record
+    trust = '' if model.sha256 else f'; if you trust the file that is there now, remove {record}'
+    raise CheckpointError(
+        f'{SCHEME}{model.name}: {problem}: its sha256 must be {known} (from {source}), '
+        f'got {found}. {remedy}{trust}'
+    )
+
+
+def _hash_of(path: Path) -> str:
+    state = path.stat()
+    return _sha256(str(path), state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _sha256(path: str, size: int, modified: int) -> str:
+    """A file's hash, computed once in a process while the file's size and time stay the same."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -193,7 +247,7 @@ def _only_one_process(target: Path) -> Iterator[None]:
         yield
 
 
-@CheckpointLoader.register_scheme(prefixes=SCHEME)
-def load_published(filename: str, map_location: Any = None) -> dict:
+@CheckpointLoader.register_scheme(prefixes=SCHEME, force=True)
+def load_from_kw(filename: str, map_location: Any = None) -> Any:
     """mmengine's entry point for ``kw://NAME``."""
     return read_checkpoint(str(fetch(filename[len(SCHEME) :])), map_location or 'cpu')

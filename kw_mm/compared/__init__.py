@@ -1,6 +1,6 @@
 """The dynamic convolutions that KernelWarehouse is compared with."""
 
-from .base import DynamicConv2d, MixedConv2d, SoftmaxTemperature
+from .dynamic_conv import DynamicConv2d, MixedConv2d, SoftmaxTemperature
 from .cond_conv import CondConv2d, CondLinear, share_routing
 from .dcd_conv import DCDConv2d, DCDLinear
 from .dy_conv import DYConv2d

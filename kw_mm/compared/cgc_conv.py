@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops import Geometry, convolve
 from ..ops.branch import AttentionBranch
-from ..ops.conv import Size, conv2d_per_image
+from ..ops.geometry import Size
 
 GROUP = 16  # input channels that interact
 
@@ -33,7 +34,8 @@ class ContextGateAttention(AttentionBranch):
         group = min(GROUP, in_channels)
         if in_channels % group or out_channels % (in_channels // group):
             raise ValueError(
-                f'{in_channels} input and {out_channels} output channels cannot be gated: groups of {GROUP} '
+                f'{in_channels} input and {out_channels} output channels cannot be gated: groups '
+                f'of {GROUP} '
                 'input channels must make equal shares of the output channels, as with 64 and 128'
             )
         self.kernel_size, self.groups, self.out_channels = (
@@ -94,6 +96,7 @@ class CGCConv2d(nn.Conv2d):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
         )
+        self.geometry = Geometry.of(kernel_size, stride, padding, dilation, groups)
         self.gate = None
         if self.kernel_size != (1, 1):
             if groups != 1:
@@ -110,4 +113,4 @@ class CGCConv2d(nn.Conv2d):
         if self.gate is None:
             return super().forward(x)
         kernels = self.gate(x) * self.weight  # (B, C_out, C_in, kh, kw)
-        return conv2d_per_image(x, kernels, self.bias, self.stride, self.padding, self.dilation)
+        return convolve(x, kernels, self.bias, self.geometry)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..ops.branch import AttentionBranch
 from ..ops.pool import average
 from ..ops.precision import full_precision
-from .base import MixedConv2d, check_num_kernels
+from .dynamic_conv import MixedConv2d, check_num_kernels
 
 
 class CondConvAttention(AttentionBranch):
@@ -58,7 +58,7 @@ class CondConv2d(MixedConv2d):
         return self.convolve(x, self.mix(self.route(x)), self.bias)
 
     def route(self, x: Tensor) -> Tensor:
-        """alpha, shape (B, K): this layer's own, or what the first layer of its block has just computed.
+        """alpha, shape (B, K): this layer's own, or its block's first layer's.
 
         Raises:
             RuntimeError: The first layer of the block has not run before this one.
@@ -72,7 +72,8 @@ class CondConv2d(MixedConv2d):
         routing = self._leader[0]._routing
         if routing is None:
             raise RuntimeError(
-                'this CondConv2d shares the routing of the first layer of its block, which has to run '
+                'this CondConv2d shares the routing of the first layer of its block, which has to '
+                'run '
                 'before it'
             )
         if self._is_last:
@@ -81,14 +82,17 @@ class CondConv2d(MixedConv2d):
 
 
 def share_routing(layers: Sequence[CondConv2d]) -> None:
-    """Let layers that always run one after the other, as those of a block do, use the first one's routing.
+    """Let layers use the first one's routing.
+
+    They must always run one after the other, as those of a block do.
 
     Raises:
         ValueError: Layers with different numbers of kernels.
     """
     if len({layer.num_kernels for layer in layers}) > 1:
         raise ValueError(
-            f'layers with {sorted({layer.num_kernels for layer in layers})} kernels cannot share a routing; '
+            f'layers with {sorted({layer.num_kernels for layer in layers})} kernels cannot share a '
+            'routing; '
             'give all of them the same num_kernels'
         )
     first, *others = layers
@@ -123,7 +127,7 @@ class CondLinear(nn.Module):
 
     @property
     def assembly_macs(self) -> int:
-        """Multiply-adds of the K - 1 matrices more than a plain layer has, and of mixing K outputs."""
+        """Multiply-adds of K - 1 matrices beyond a plain layer's, and of mixing K outputs."""
         kernels, size = len(self.weight), self.weight[0].numel()
         return (kernels - 1) * size + kernels * self.out_features
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.branch import AttentionBranch, check_batch
-from .base import DynamicConv2d
+from .dynamic_conv import DynamicConv2d
 
 
 def gate(z: Tensor) -> Tensor:
@@ -68,7 +68,10 @@ class DCDConv2d(DynamicConv2d):
 
     @property
     def fusion_macs(self) -> int:
-        """Multiply-adds of Phi(x) at one position, L^2; Lambda(x) scales as a normalisation does, and is not counted."""
+        """Multiply-adds of Phi(x) at one position, L^2.
+
+        Lambda(x) scales as a normalisation does, and is not counted.
+        """
         return self.attention.dim**2
 
     def __init__(
@@ -96,7 +99,8 @@ class DCDConv2d(DynamicConv2d):
         same = tuple(d * (k - 1) // 2 for d, k in zip(self.dilation, self.kernel_size))
         if self.padding not in (same, 'same') or not all(k % 2 for k in self.kernel_size):
             raise ValueError(
-                f'DCDConv2d needs an odd kernel and a padding that keeps the size, such as padding={same} for '
+                f'DCDConv2d needs an odd kernel and a padding that keeps the size, such as '
+                f'padding={same} for '
                 f'kernel_size={self.kernel_size}; got padding={self.padding}'
             )
         pooled = in_channels * pool_size**2
@@ -126,7 +130,9 @@ class DCDConv2d(DynamicConv2d):
 
 
 class DCDLinear(nn.Module):
-    """DCD's classifier: a linear layer with W(x) = Lambda(x) W_0 + P Phi(x) Q^T; Lambda scales the bias too.
+    """DCD's classifier: a linear layer with W(x) = Lambda(x) W_0 + P Phi(x) Q^T.
+
+    Lambda scales the bias too.
 
     Args:
         in_features, out_features: As in :class:`torch.nn.Linear`.
@@ -137,7 +143,10 @@ class DCDLinear(nn.Module):
 
     @property
     def fusion_macs(self) -> int:
-        """Multiply-adds of Phi(x) at one position, L^2; Lambda(x) scales as a normalisation does, and is not counted."""
+        """Multiply-adds of Phi(x) at one position, L^2.
+
+        Lambda(x) scales as a normalisation does, and is not counted.
+        """
         return self.attention.dim**2
 
     def __init__(self, in_features: int, out_features: int, *, dim: int = 32):

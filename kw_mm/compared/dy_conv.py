@@ -8,10 +8,10 @@ gives the sizes reported for ResNet-18 and -50.
 import torch
 from torch import Tensor, nn
 
+from ..ops import backend_for
 from ..ops.branch import AttentionBranch, hidden_units, init_linear
-from ..ops.pool import pool_and_pass
 from ..ops.precision import full_precision
-from .base import MixedConv2d, SoftmaxTemperature
+from .dynamic_conv import MixedConv2d, SoftmaxTemperature
 
 
 class DYConvAttention(AttentionBranch):
@@ -58,7 +58,7 @@ class DYConv2d(SoftmaxTemperature, MixedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
-        pooled, x = pool_and_pass(x)
+        pooled, x = backend_for(x).pool(x)
         with full_precision(pooled):
             alpha = self.attention(pooled, self.temperature)
         return self.convolve(x, self.mix(alpha), self.bias)

@@ -1,4 +1,4 @@
-"""Attention that recalibrates features: the modules of the compared methods that mmpretrain does not have.
+"""Attention that recalibrates features: what mmpretrain does not have of the compared methods.
 
 CBAM: Convolutional Block Attention Module (ECCV 2018), https://arxiv.org/abs/1807.06521.
 ECA-Net: Efficient Channel Attention (CVPR 2020), https://arxiv.org/abs/1910.03151.
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 
 class CBAM(nn.Module):
-    """Channel attention from mean and maximum over positions, then spatial attention from those over channels.
+    """Channel attention, then spatial attention, each from a mean and a maximum.
+
+    Those of the first are taken over positions, of the second over channels.
 
     Args:
         channels: C.

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..ops import backend_for
 from ..ops.branch import AttentionBranch, Norm, build_norm, check_batch, hidden_units, init_linear
-from ..ops.pool import pool_and_pass
 from ..ops.precision import full_precision
 from ..ops.tracing import is_exported
-from .base import MixedConv2d, SoftmaxTemperature
+from .dynamic_conv import MixedConv2d, SoftmaxTemperature
 
 
 class Attentions(NamedTuple):
@@ -38,7 +38,9 @@ class Attentions(NamedTuple):
 
 
 class ODConvAttention(AttentionBranch):
-    """GAP, FC, norm and ReLU, then one head for each dimension: sigmoid(z / T), softmax(z / T) over kernels.
+    """GAP, FC, norm and ReLU, then one head for each dimension.
+
+    Heads are sigmoid(z / T), and softmax(z / T) over kernels.
 
     Args:
         in_channels, out_channels, groups: Of the layer.
@@ -142,7 +144,9 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
 
     @property
     def assembly_macs(self) -> int:
-        """Mixing, K times a kernel's size (K > 1), and scaling by channel and position at once and by filter, its size each.
+        """Multiply-adds of mixing (K > 1), K times a kernel's size, and of scaling, its size each.
+
+        Kernels are scaled by channel and position at once, and by filter.
 
         What :meth:`forward` scales features by instead of kernels is counted as if on kernels.
         """
@@ -156,7 +160,7 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
         Channel and filter attention multiply whichever is smaller, features or kernels; it comes to
         the same.
         """
-        pooled, x = pool_and_pass(x)
+        pooled, x = backend_for(x).pool(x)
         with full_precision(pooled):
             attention = self.attention(pooled, self.temperature)
         attention = Attentions(
@@ -188,14 +192,17 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
 
     @staticmethod
     def scales_kernels(kernel: int, features: int) -> bool:
-        """Whether an attention multiplies kernels rather than features, given how many values each has.
+        """Whether attention multiplies kernels, not features, given how many values each has.
 
         In exported files, which must not depend on the size of the image, always.
         """
         return is_exported() or kernel < features
 
     def _kernels(self, attention: Attentions, scale_inputs: bool) -> Tensor:
-        """One kernel per image, without the filter attention and, unless ``scale_inputs``, the channel attention."""
+        """One kernel per image, without filter attention.
+
+        Channel attention is in it where ``scale_inputs``.
+        """
         kernels = self.weight if attention.kernel is None else self.mix(attention.kernel)
         per_group, factors = self.in_channels // self.groups, []
         if scale_inputs:

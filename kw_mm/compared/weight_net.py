@@ -11,9 +11,9 @@ the first linear map, every layer has its own.
 import torch
 from torch import Tensor, nn
 
+from ..ops import Geometry, backend_for, convolve
 from ..ops.branch import AttentionBranch
-from ..ops.conv import Size, conv2d_per_image
-from ..ops.pool import pool_and_pass
+from ..ops.geometry import Size
 from ..ops.precision import full_precision
 
 
@@ -75,6 +75,7 @@ class WeightNetConv2d(nn.Conv2d):
         )
         if blocks < 1:
             raise ValueError(f'blocks={blocks} must be positive; published 2')
+        self.geometry = Geometry.of(kernel_size, stride, padding, dilation, groups)
         self.attention = None
         if pointwise or self.kernel_size != (1, 1):
             blocks = 1 if self.weight.shape[1] % blocks else blocks
@@ -90,12 +91,10 @@ class WeightNetConv2d(nn.Conv2d):
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         if self.attention is None:
             return super().forward(x)
-        pooled, x = pool_and_pass(x)
+        pooled, x = backend_for(x).pool(x)
         factors = self.attention(pooled)  # (B, C_out, G)
         blocks = self.weight.unflatten(1, (self.attention.blocks, -1))  # (C_out, G, C_in/G, kh, kw)
         kernels = (factors[..., None, None, None] * blocks).flatten(
             2, 3
         )  # (B, C_out, C_in, kh, kw)
-        return conv2d_per_image(
-            x, kernels, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        return convolve(x, kernels, self.bias, self.geometry)

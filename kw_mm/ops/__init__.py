@@ -1,6 +1,27 @@
-"""Operators in which every image of the batch has its own kernel."""
+"""Operators in which every image of the batch has its own kernel. They need torch only."""
 
-from .conv import conv2d_per_image, linear_per_image
+from .backends import Backend, backend_for
+from .conv import conv2d_per_image, convolve
+from .geometry import Geometry, HasGeometry
+from .linear import linear_per_image
+from .mix import CellGradients, SharedCells
+from .mixed import mixed_conv2d, mixed_kernels, mixed_linear
+from .partition import Partition
 from .reference import reference_path
 
-__all__ = ['conv2d_per_image', 'linear_per_image', 'reference_path']
+__all__ = [
+    'Backend',
+    'CellGradients',
+    'Geometry',
+    'HasGeometry',
+    'Partition',
+    'SharedCells',
+    'backend_for',
+    'conv2d_per_image',
+    'convolve',
+    'linear_per_image',
+    'mixed_conv2d',
+    'mixed_kernels',
+    'mixed_linear',
+    'reference_path',
+]

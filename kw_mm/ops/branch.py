@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from numbers import Real
-from typing import Union
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import BatchSizeError
 
-Norm = Union[str, Callable[[int], nn.Module]]
-NORMS = {
+Norm = str | Callable[[int], nn.Module]
+NORMS: dict[str, Callable[[int], nn.Module]] = {
     'BN1d': nn.BatchNorm1d,
     'SyncBN': nn.SyncBatchNorm,
     'LN': nn.LayerNorm,
@@ -40,7 +39,7 @@ def hidden_units(in_channels: int, reduction: float, least: int = MIN_HIDDEN) ->
         raise ValueError(
             f'reduction={reduction!r} is not a positive number; the published models have 1/16'
         )
-    return max(int(in_channels * reduction), least)
+    return max(int(in_channels * float(reduction)), least)
 
 
 def build_norm(norm: Norm, channels: int) -> nn.Module:
@@ -57,13 +56,17 @@ def build_norm(norm: Norm, channels: int) -> nn.Module:
 
 
 def check_batch(norm: nn.Module, hidden: Tensor, method: str) -> None:
-    """Raises BatchSizeError for one vector in training with a batch norm, which has no statistics then."""
+    """Check that a batch norm in training has more than one vector to take statistics of.
+
+    Raises:
+        BatchSizeError: It has one.
+    """
     one_value_per_channel = isinstance(norm, _BatchNorm) and norm.training and len(hidden) == 1
     if one_value_per_channel and not isinstance(norm, nn.SyncBatchNorm):
         raise BatchSizeError(
-            f'{method} attention normalises over the batch (BatchNorm1d), which one image per GPU cannot '
-            "train: use 2 or more images per GPU, norm_eval=True, attention_norm='LN', or SyncBN over several "
-            "GPUs (attention_norm='SyncBN')"
+            f'{method} attention normalises over the batch (BatchNorm1d), which one image per GPU '
+            "cannot train: use 2 or more images per GPU, norm_eval=True, attention_norm='LN', or "
+            "SyncBN over several GPUs (attention_norm='SyncBN')"
         )
 
 

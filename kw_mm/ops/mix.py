@@ -1,58 +1,129 @@
-"""Mixing cells into kernels, w_i = sum_j alpha_ij e_j (paper, Sec. 3.1), and the gradients' way back.
+"""Mixing cells into kernels, w_i = sum_j alpha_ij e_j (paper, Sec. 3.1), and gradients back.
 
-Cells are stored as (cell_out, n, cell_in), so that the product is one small matrix product for each
-output channel of a cell: each reads its n rows once, and what it writes is a kernel's rows in the
-order a convolution reads them. A warehouse serves up to 19 layers; their gradients are summed in
-one tensor while the backward pass goes through them.
+Cells have the logical shape (n, cell_out, cell_in) and the memory order (cell_out, n, cell_in): the
+product is then one small matrix product for each output channel of a cell. Each reads its n rows
+once, and what it writes is a kernel's rows in the order in which a convolution reads them.
+
+How gradients of shared cells are collected
+-------------------------------------------
+A warehouse serves up to 19 layers. If each layer's product had the cells as an input of autograd's,
+every layer would return a gradient as large as the warehouse, and autograd would add them up in 18
+new tensors. Instead:
+
+- *What autograd sees.* The layers of one forward pass depend on a **token**, an empty tensor that
+  ``_HandOver`` makes of the cells once for the pass. So the graph is
+  cells -> _HandOver -> token -> _Mix (one for each layer). A layer's backward adds its share to a
+  sum that all of them have in common, in place, and returns no gradient for the token, nor for the
+  cells, which it has as an input so that autograd notices if they are changed meanwhile.
+- *Why a token.* Autograd runs a node once all nodes that used its output have run. The token makes
+  that order autograd's own business: ``_HandOver.backward`` runs after the last layer and gives
+  autograd the finished sum as the cells' gradient. Everything built on autograd, hooks of
+  DistributedDataParallel on the parameter included, sees an ordinary gradient, once.
+- *What may nest.* A backward pass may run within another one (reentrant checkpointing), be repeated
+  (a retained graph) or end before it reaches the cells (gradients of other leaves only). Sums are
+  therefore kept by the number of the backward pass that they belong to, in the token's pass: they
+  end with the graph. A pass ends for new layers when its cells are trained, loaded, frozen or set
+  free (their version or ``requires_grad`` changes), since an old loss may outlive its step.
+- *What it cannot do.* Second derivatives, and transforms that need every node to be a function
+  (``vmap`` over cells); the reference path and traced code use plain products.
 """
 
+from __future__ import annotations
+
 import weakref
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .precision import autocast_dtype
-from .scratch import scratch, worth_scratch
+from .precision import autocast_dtype, without_autocast
 from .tracing import is_traced
 
-Sums = dict[int, Tensor]  # by backward pass: they can be nested, repeated or abandoned
+Sums = dict[int, Tensor]  # by backward pass
 Casts = dict[torch.dtype, Tensor]
 
 
 class CellGradients:
-    """Where the layers that share a warehouse sum up their gradients for its cells.
+    """Where the layers that share a warehouse sum up their gradients for its cells."""
 
-    Each layer adds its share in place and tells autograd nothing; a token that all layers of the
-    forward pass have in common hands the sum to autograd once the last of them is through.
-    """
+    def __init__(self) -> None:
+        self._current: weakref.ref[_ForwardPass] | None = None
 
-    def __init__(self):
-        self._token: weakref.ref | None = None
-
-    def __deepcopy__(self, memo) -> 'CellGradients':
+    def __deepcopy__(self, memo: dict[int, object]) -> CellGradients:
         return CellGradients()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[CellGradients], tuple[()]]:
         return CellGradients, ()
 
-    def token(self, cells: Tensor) -> Tensor:
-        """What stands for the cells in autograd's graph; it lives as long as a graph that has it."""
-        token = self._token and self._token()
-        if (
-            token is None or token.cells() is not cells or token.state != _state(cells)
-        ):  # a loss may outlive its step
-            sums: Sums = {}
-            casts: Casts = {}
-            token = _HandOver.apply(cells, sums, casts)
-            token.cells, token.state, token.sums, token.casts = (
-                weakref.ref(cells),
-                _state(cells),
-                sums,
-                casts,
-            )
-            self._token = weakref.ref(token)
-        return token
+    def forward_pass(self, cells: Tensor) -> _ForwardPass:
+        """The forward pass that is under way, or a new one; it lives as long as its graph."""
+        current = self._current() if self._current else None
+        if current is None or not current.is_of(cells):
+            current = _ForwardPass(cells)
+            self._current = weakref.ref(current)
+        return current
+
+
+class SharedCells(NamedTuple):
+    """The cells that the layers of a warehouse share, and where their gradients are summed.
+
+    Args:
+        values (Tensor): Shape (n, cell_out, cell_in cell_h cell_w), of any strides.
+        gradients: One for each warehouse. Without, every product is a node of autograd's own.
+    """
+
+    values: Tensor
+    gradients: CellGradients | None = None
+
+
+class _ForwardPass:
+    """What the layers of one forward pass have in common.
+
+    Attributes:
+        token (Tensor): Stands for the cells in autograd's graph.
+        sums: Their gradients so far, shape (cell_out, n, cell_in), by backward pass.
+        casts: The cells in other dtypes, cast once for all layers.
+    """
+
+    def __init__(self, cells: Tensor):
+        self._cells, self._state = weakref.ref(cells), _state(cells)
+        self.sums: Sums = {}
+        self.casts: Casts = {}
+        self.token: Tensor = _HandOver.apply(cells, self.sums, self.casts)
+
+    def is_of(self, cells: Tensor) -> bool:
+        """Whether the cells are the same, and have not changed since."""
+        return self._cells() is cells and self._state == _state(cells)
+
+    def cast(self, cells: Tensor, dtype: torch.dtype) -> Tensor:
+        """The cells in a dtype."""
+        if cells.dtype == dtype:
+            return cells
+        if dtype not in self.casts:
+            self.casts[dtype] = cells.to(dtype)
+        return self.casts[dtype]
+
+    def add(self, rows: Tensor, grad: Tensor, dtype: torch.dtype) -> None:
+        """Add a layer's share.
+
+        Args:
+            rows (Tensor): Its attention, shape (B m, n).
+            grad (Tensor): Gradient of its mixtures, shape (cell_out, B m, cell_in).
+            dtype: The cells'.
+        """
+        sums, current = self.sums, torch._C._current_graph_task_id()
+        if grad.shape[-1] == 1:  # depthwise, as in `product`
+            share = torch.mm(grad[..., 0], rows).unsqueeze(-1).to(dtype)
+            sums[current] = sums[current].add_(share) if current in sums else share
+            return
+        weights = rows.t().expand(len(grad), -1, -1)
+        if current not in sums:
+            sums[current] = torch.bmm(weights, grad).to(dtype)
+        elif grad.dtype == dtype:
+            sums[current].baddbmm_(weights, grad)
+        else:
+            sums[current] += torch.bmm(weights, grad)
 
 
 def _state(cells: Tensor) -> tuple[int, bool]:
@@ -60,110 +131,97 @@ def _state(cells: Tensor) -> tuple[int, bool]:
     return cells._version, cells.requires_grad
 
 
-def _add(sums: Sums, rows: Tensor, grad: Tensor, dtype: torch.dtype) -> None:
-    """Add a layer's share, from its attention (B m, n) and the gradient of its mixtures (cell_out, B m, cell_in)."""
-    current = torch._C._current_graph_task_id()
-    if grad.shape[-1] == 1:  # depthwise, as in `product`
-        share = torch.mm(grad[..., 0], rows).unsqueeze(-1).to(dtype)
-        sums[current] = sums[current].add_(share) if current in sums else share
-        return
-    weights = rows.t().expand(len(grad), -1, -1)
-    if current not in sums:
-        sums[current] = torch.bmm(weights, grad).to(dtype)
-    elif grad.dtype == dtype:
-        sums[current].baddbmm_(weights, grad)
-    else:
-        sums[current] += torch.bmm(weights, grad)
-
-
 class _HandOver(torch.autograd.Function):
+    """Cells -> token, and the finished sum back."""
+
     @staticmethod
-    def forward(ctx, cells: Tensor, sums: Sums, casts: Casts) -> Tensor:
+    def forward(ctx: Any, cells: Tensor, sums: Sums, casts: Casts) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.sums, ctx.casts = sums, casts
         return cells.new_empty(0)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, _):
+    def backward(ctx: Any, _: Tensor | None) -> tuple[Tensor | None, None, None]:
         ctx.casts.clear()  # an optimizer may change the cells' data behind autograd's back
-        return ctx.sums.pop(torch._C._current_graph_task_id(), None), None, None
+        total = ctx.sums.pop(torch._C._current_graph_task_id(), None)
+        return None if total is None else total.transpose(0, 1), None, None
 
 
 class _Mix(torch.autograd.Function):
+    """A layer's product; its share of the cells' gradient goes around autograd."""
+
     @staticmethod
-    def forward(ctx, rows: Tensor, cells: Tensor, token: Tensor, dtype: torch.dtype) -> Tensor:
-        ctx.token, ctx.dtypes = token, (rows.dtype, cells.dtype)
-        rows, cells = rows.to(dtype), _cast(token.casts, cells, dtype)
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        cells: Tensor,
+        token: Tensor,
+        forward_pass: _ForwardPass,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        ctx.forward_pass, ctx.dtypes = forward_pass, (rows.dtype, cells.dtype)
+        rows, cells = rows.to(dtype), forward_pass.cast(cells, dtype)
         ctx.save_for_backward(rows, cells)
         return product(rows, cells)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         rows, cells = ctx.saved_tensors
         of_rows, of_cells = ctx.dtypes
         grad = grad.contiguous()
         if ctx.needs_input_grad[1]:
-            _add(ctx.token.sums, rows, grad, of_cells)
+            ctx.forward_pass.add(rows, grad, of_cells)
         by_rows = _by_rows(grad, cells).to(of_rows) if ctx.needs_input_grad[0] else None
-        return by_rows, None, None, None
+        return by_rows, None, None, None, None
 
 
 def _by_rows(grad: Tensor, cells: Tensor) -> Tensor:
-    """The attention's gradient, shape (B m, n), from that of the mixtures, shape (cell_out, B m, cell_in)."""
+    """The attention's gradient, shape (B m, n), from the mixtures', (cell_out, B m, cell_in)."""
     if cells.shape[-1] == 1:
-        return torch.mm(grad[..., 0].t(), cells[..., 0])
-    return torch.bmm(grad, cells.transpose(1, 2)).sum(dim=0)
+        return torch.mm(grad[..., 0].t(), cells[..., 0].t())
+    return torch.bmm(grad, cells.permute(1, 2, 0)).sum(dim=0)
 
 
-def _cast(casts: Casts, cells: Tensor, dtype: torch.dtype) -> Tensor:
-    """The cells in another dtype, cast once for all layers of a forward pass."""
-    if cells.dtype == dtype:
-        return cells
-    if dtype not in casts:
-        casts[dtype] = cells.to(dtype)
-    return casts[dtype]
+def product(rows: Tensor, cells: Tensor, out: Tensor | None = None) -> Tensor:
+    """sum_j rows[r, j] cells[j].
 
+    Args:
+        rows (Tensor): Attention of every mixture of every image, shape (B m, n).
+        cells (Tensor): Shape (n, cell_out, cell_in).
+        out (Tensor, optional): Where to put the result.
 
-def product(rows: Tensor, cells: Tensor, transient: bool = False) -> Tensor:
-    """sum_j rows[r, j] cells[:, j], shape (cell_out, B m, cell_in), from (B m, n) and (cell_out, n, cell_in)."""
+    Returns:
+        Tensor: Shape (cell_out, B m, cell_in).
+    """
     if cells.shape[-1] == 1:  # depthwise: a single product
-        return torch.mm(cells[..., 0], rows.t()).unsqueeze(-1)
-    rows = rows.expand(len(cells), -1, -1)
-    if transient:
-        shape = *rows.shape[:2], cells.shape[-1]
-        if worth_scratch(shape, cells):
-            return torch.bmm(rows, cells, out=scratch(shape, cells.dtype))
-    return torch.bmm(rows, cells)
+        return torch.mm(cells[..., 0].t(), rows.t()).unsqueeze(-1)
+    by_output = cells.transpose(0, 1)  # (cell_out, n, cell_in)
+    return torch.bmm(rows.expand(len(by_output), -1, -1), by_output, out=out)
 
 
-def mix_cells(
-    alpha: Tensor, cells: Tensor, gradients: CellGradients, transient: bool = False
-) -> Tensor:
+def needs_gradients(alpha: Tensor, cells: Tensor) -> bool:
+    """Whether mixing must be recorded for a backward pass."""
+    return torch.is_grad_enabled() and (alpha.requires_grad or cells.requires_grad)
+
+
+def mix_cells(alpha: Tensor, cells: SharedCells) -> Tensor:
     """Mix the cells for every image.
 
     Args:
         alpha (Tensor): Attention, shape (B, m, n).
-        cells (Tensor): Shape (cell_out, n, cell_in).
-        gradients: Where the layers that share the cells sum up their gradients.
-        transient: Whether the result is done with before the thread's next call; without gradients
-            it may then lie in memory that is used again.
+        cells: The cells, n of them.
 
     Returns:
         Tensor: Shape (cell_out, B m, cell_in), under autocast in its dtype, else in the cells'.
     """
-    rows = alpha.flatten(0, 1)
-    dtype = autocast_dtype(cells.device.type) or cells.dtype
-    if (
-        not torch.is_grad_enabled()
-        or not (rows.requires_grad or cells.requires_grad)
-        or is_traced()
-    ):
-        return product(
-            rows.to(dtype),
-            cells.to(dtype),
-            transient and not (torch.is_grad_enabled() or is_traced()),
-        )
-    with torch.autocast(cells.device.type, enabled=False):
-        return _Mix.apply(rows, cells, gradients.token(cells), dtype)
+    rows, values = alpha.flatten(0, 1), cells.values
+    device = values.device.type
+    dtype = autocast_dtype(device) or values.dtype
+    if cells.gradients is None or not needs_gradients(alpha, values) or is_traced():
+        return product(rows.to(dtype), values.to(dtype))
+    with without_autocast(device):
+        current = cells.gradients.forward_pass(values)
+        mixtures: Tensor = _Mix.apply(rows, values, current.token, current, dtype)
+        return mixtures

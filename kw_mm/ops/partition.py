@@ -1,4 +1,4 @@
-"""Kernel partition (paper, Sec. 3.2): kernels are cut into equal cells, and cells put back are the kernel.
+"""Kernel partition (paper, Sec. 3.2): kernels are cut into equal cells, and back.
 
 The mixtures of one kernel are ordered (spatial position, output block, input block), the input
 block running fastest; this is the order of the published checkpoints. Cells are 1x1 in space, as
@@ -32,8 +32,8 @@ def common_cell(kernel_shapes: Iterable[KernelShape], ratio: Sequence[float] = (
         ValueError: A ratio that does not give a whole number of channels dividing the common
             divisor.
     """
-    divisors = [math.gcd(*channels) for channels in list(zip(*kernel_shapes))[:2]]
-    return tuple(_share(divisor, share) for divisor, share in zip(divisors, ratio))
+    outputs, inputs = list(zip(*kernel_shapes))[:2]
+    return _share(math.gcd(*outputs), ratio[0]), _share(math.gcd(*inputs), ratio[1])
 
 
 def _share(divisor: int, ratio: float) -> int:
@@ -63,7 +63,7 @@ class Partition:
     cell_shape: CellShape
     cell_size: CellSize = (1, 1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         cell = (*self.cell_shape, *self.cell_size)
         if any(whole % part for whole, part in zip(self.kernel_shape, cell)):
             raise ValueError(
@@ -131,9 +131,8 @@ class Partition:
 
         Returns:
             Tensor: Shape (B, C_out, C_in / groups, kh, kw). Of 1x1 cells the input channels are
-                fastest in memory:
-            without a copy where a column of cells makes up the output channels, in a copy of whole
-            rows of cells otherwise.
+            fastest in memory: without a copy where a column of cells makes up the output channels,
+            in a copy of whole rows of cells otherwise.
         """
         out_channels, in_channels, height, width = self.kernel_shape
         (cell_out, cell_in), cell_size = self.cell_shape, self.cell_size
@@ -142,7 +141,6 @@ class Partition:
             blocks = mixtures.reshape(cell_out, -1, *grid, cell_in, *cell_size)
             return blocks.permute(1, 4, 0, 5, 6, 2, 7, 3, 8).reshape(-1, *self.kernel_shape)
         blocks = mixtures.reshape(cell_out, -1, *grid, cell_in)
-        rows = blocks.permute(
-            1, 4, 0, 2, 3, 5, 6
-        )  # (B, out block, cell_out, y, x, in block, cell_in)
+        # (B, out block, cell_out, y, x, in block, cell_in)
+        rows = blocks.permute(1, 4, 0, 2, 3, 5, 6)
         return rows.reshape(-1, out_channels, height, width, in_channels).permute(0, 1, 4, 2, 3)

@@ -1,12 +1,12 @@
 """Global average pooling of features that are used on."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .precision import averaging_dtype
-from .reference import on_reference_path
-from .tracing import is_traced
 
 
 def average(x: Tensor) -> Tensor:
@@ -14,11 +14,22 @@ def average(x: Tensor) -> Tensor:
     return x.mean(dim=(2, 3), dtype=averaging_dtype(x))
 
 
-class _PoolAndPass(torch.autograd.Function):
-    """Both gradients meet here, so that the pooled one is spread in place instead of in a tensor of its own."""
+def average_and_pass(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Global average, shape (B, C), of features (B, C, H, W), and the features.
+
+    The features returned are for one use, a convolution: their gradient is changed in place.
+    """
+    if torch.is_grad_enabled() and x.requires_grad:
+        pooled, passed = _AverageAndPass.apply(x)
+        return pooled, passed
+    return average(x), x
+
+
+class _AverageAndPass(torch.autograd.Function):
+    """Both gradients meet here: the pooled one is spread in place, not in a tensor of its own."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.area = x.shape[2] * x.shape[3]
         ctx.size, ctx.dtype = x.shape, x.dtype
@@ -26,18 +37,8 @@ class _PoolAndPass(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, of_pooled: Tensor, of_x: Tensor):
+    def backward(ctx: Any, of_pooled: Tensor | None, of_x: Tensor | None) -> Tensor | None:
         if of_pooled is None:
             return of_x
         share = (of_pooled / ctx.area)[..., None, None]
         return share.to(ctx.dtype).expand(ctx.size) if of_x is None else of_x.add_(share)
-
-
-def pool_and_pass(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Global average, shape (B, C), of features (B, C, H, W), and the features.
-
-    The features returned are for one use, a convolution: their gradient is changed in place.
-    """
-    if torch.is_grad_enabled() and x.requires_grad and not (on_reference_path() or is_traced()):
-        return _PoolAndPass.apply(x)
-    return average(x), x

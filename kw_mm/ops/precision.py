@@ -5,11 +5,12 @@ magnify the differences: half precision's rounding would come out as noise, its 
 gradients. They are small; features and kernels stay in autocast's dtype.
 """
 
-from contextlib import nullcontext
-from typing import ContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 def is_autocast(device: str) -> bool:
@@ -24,19 +25,17 @@ def autocast_dtype(device: str) -> torch.dtype | None:
     return torch.get_autocast_cpu_dtype() if device == 'cpu' else torch.get_autocast_gpu_dtype()
 
 
-def full_precision(x: Tensor) -> ContextManager:
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Turn autocast off on a kind of device."""
+    return torch.autocast(device, enabled=False)
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Turn autocast off, where it is on."""
-    return (
-        torch.autocast(x.device.type, enabled=False)
-        if is_autocast(x.device.type)
-        else nullcontext()
-    )
+    device = x.device.type
+    return without_autocast(device) if is_autocast(device) else nullcontext()
 
 
 def averaging_dtype(x: Tensor) -> torch.dtype | None:
-    """The dtype in which features are averaged: float32 under autocast, otherwise their own (None)."""
-    return (
-        torch.float32
-        if is_autocast(x.device.type) and x.dtype in (torch.float16, torch.bfloat16)
-        else None
-    )
+    """The dtype to average features in: float32 under autocast, otherwise their own (None)."""
+    return torch.float32 if x.dtype in HALF and is_autocast(x.device.type) else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,9 @@ from torch import Tensor
 
 @contextmanager
 def kernels_recomputed(kernels: Tensor, mix_again: Callable[[], Tensor]) -> Iterator[None]:
-    """Within this context, autograd saves a recipe instead of ``kernels``, a view of them or a grouped convolution's copy.
+    """Within this context, autograd saves a recipe in place of kernels.
+
+    That is, in place of ``kernels``, of a view of them, or of a grouped convolution's copy.
 
     Args:
         kernels: What was mixed, shape (B, C_out, C_in / groups, kh, kw); a view of, or all of, one
@@ -19,12 +22,12 @@ def kernels_recomputed(kernels: Tensor, mix_again: Callable[[], Tensor]) -> Iter
     storage, batch = kernels.untyped_storage().data_ptr(), len(kernels)
     folded = (batch * kernels.shape[1], *kernels.shape[2:])
 
-    def pack(saved: Tensor):
+    def pack(saved: Tensor) -> Any:
         if saved.untyped_storage().data_ptr() == storage:
             return saved.size(), saved.stride(), saved.storage_offset()
         return None if batch > 1 and saved.shape == folded else saved
 
-    def unpack(packed):
+    def unpack(packed: Any) -> Tensor:
         if isinstance(packed, Tensor):
             return packed
         with torch.no_grad():

@@ -1,17 +1,33 @@
-"""Whether a compiler or an exporter looks on."""
+"""Whether a compiler, an exporter or a tracer is watching."""
+
+from collections.abc import Callable
 
 import torch
 
 
-def is_traced() -> bool:
-    """Whether torch.compile, torch.export or a tracer looks on, which need operations they know."""
-    compiling = (
+def is_compiling() -> bool:
+    """Whether torch.compile or torch.export is watching."""
+    # torch 2.1 has it elsewhere
+    compiling: Callable[[], bool] = (
         getattr(torch.compiler, 'is_compiling', None) or torch._dynamo.is_compiling
-    )  # torch 2.1
-    return compiling() or torch.jit.is_tracing()
+    )
+    return compiling()
+
+
+def is_traced() -> bool:
+    """Whether a compiler, an exporter or a tracer is watching, which need operations they know."""
+    return is_compiling() or _is_jit_tracing()
 
 
 def is_exported() -> bool:
-    """Whether what is computed goes into a file that must serve other batches and sizes; not so under torch.compile."""
-    exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
-    return torch.jit.is_tracing() or (exporting is not None and exporting())
+    """Whether what is computed goes into a file that must serve other batches and sizes.
+
+    Not so under torch.compile.
+    """
+    exporting = getattr(torch.compiler, 'is_exporting', None)  # since torch 2.7
+    return _is_jit_tracing() or (exporting is not None and exporting())
+
+
+def _is_jit_tracing() -> bool:
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    return tracing

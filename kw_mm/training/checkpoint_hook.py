@@ -1,31 +1,59 @@
 """Checkpoints that survive a crash while they are being written."""
 
+import hashlib
 import os
+import pickle
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
-from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend
+from mmengine.dist import is_main_process, master_only
+from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, save_checkpoint
 
-from ..checkpoints.reading import own_run
+from ..checkpoints.reading import read_own_checkpoint
 from ..errors import CheckpointError
-from ..files import commit_part, part_of, remove_parts, write_text
+from ..files import atomic_write, remove_parts, write_text
+
+BACKEND = 'atomic_local'
+
+
+class AtomicLocalBackend(LocalBackend):
+    """mmengine's local files, written so that a crash leaves the old file or the new one.
+
+    A file is written under a temporary name in its folder, flushed to the disk and renamed.
+
+    Raises:
+        CheckpointError: (when writing) The disk does not take it.
+
+    Example:
+        >>> mmengine.fileio.put(content, 'x.pth', backend_args=dict(backend='atomic_local'))
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        with _explained(filepath), atomic_write(filepath) as draft:
+            super().put(obj, draft)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        with _explained(filepath), atomic_write(filepath) as draft:
+            super().put_text(obj, draft, encoding)
+
+
+register_backend(BACKEND, AtomicLocalBackend, force=True)
 
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, in an order that a crash cannot hurt.
 
-    A checkpoint is written under a temporary name in its folder, flushed to the disk and renamed;
-    then ``last_checkpoint`` is replaced in the same way; only then are older files removed, for
-    which there must be room for one checkpoint more than ``max_keep_ckpts``. mmengine removes first
-    and writes under the final name. Arguments are mmengine's. Remote storage (``backend_args``) and
-    the folders that DeepSpeed, ColossalAI and sharded FSDP save are written as they always are;
+    A checkpoint gets its name when it is whole and on the disk (:class:`AtomicLocalBackend`); then
+    ``last_checkpoint`` is replaced in the same way; only then are older files removed, for which
+    there must be room for one checkpoint more than ``max_keep_ckpts``. mmengine removes first and
+    writes under the final name. Arguments are mmengine's. Remote storage (``backend_args``) and
+    what a ``FlexibleRunner``'s strategy saves, past all backends, are written as they always are;
     there too older ones are removed last.
 
     Raises:
@@ -33,25 +61,20 @@ class SafeCheckpointHook(CheckpointHook):
             checkpoints are intact.
 
     Example:
-        >>> default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2))
+        >>> default_hooks = dict(
+        ...     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2))
     """
 
     def before_train(self, runner: Runner) -> None:
+        if self.file_client_args is None:
+            folder = self.out_dir or runner.work_dir
+            if type(get_file_backend(folder, backend_args=self.backend_args)) is LocalBackend:
+                self.backend_args = dict(backend=BACKEND)
         super().before_train(runner)
-        if is_main_process() and isinstance(self.file_backend, LocalBackend):
-            for folder in {str(self.out_dir), runner.work_dir}:
+        if is_main_process():
+            local = isinstance(self.file_backend, AtomicLocalBackend)
+            for folder in {runner.work_dir, *([str(self.out_dir)] if local else [])}:
                 remove_parts(folder)
-
-    def _save_checkpoint(self, runner: Runner) -> None:
-        super()._save_checkpoint(self._safe(runner))
-
-    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        with self._removing_last():
-            super()._save_best_checkpoint(self._safe(runner), metrics)
-
-    def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
-        with own_run(), _explained(ckpt_path):
-            super()._publish_model(runner, ckpt_path)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         steps = self._steps_with(step)
@@ -79,8 +102,10 @@ class SafeCheckpointHook(CheckpointHook):
         if self.max_keep_ckpts > 0:
             self.keep_ckpt_ids = deque(steps[-self.max_keep_ckpts :], self.max_keep_ckpts)
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-            outdated = [self.filename_tmpl.format(old) for old in steps[: -self.max_keep_ckpts]]
-            self._remove([self.file_backend.join_path(self.out_dir, name) for name in outdated])
+            for old in steps[: -self.max_keep_ckpts]:
+                self._remove(
+                    self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
+                )
 
     def _steps_with(self, step: int) -> list[int]:
         if self.max_keep_ckpts <= 0:
@@ -88,95 +113,77 @@ class SafeCheckpointHook(CheckpointHook):
         known = list(self.keep_ckpt_ids)
         return known if known[-1:] == [step] else [*known, step]
 
-    def _remove(self, paths: list[str]) -> None:
-        for path in paths if is_main_process() else []:
-            if self.file_backend.isfile(path):
-                self.file_backend.remove(path)
-            elif self.file_backend.isdir(path):
-                self.file_backend.rmtree(path)
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Save what has become the best; what it replaces goes afterwards.
 
-    @contextmanager
-    def _removing_last(self) -> Iterator[None]:
-        """mmengine removes the previous best before it saves the new one; within this, its removals wait."""
-        backend = self.file_backend
-        self.file_backend = waiting = _WaitingRemovals(backend)
-        try:
-            yield
-        finally:
-            self.file_backend = backend
-        self._remove([path for path in waiting.paths if path not in self._best_paths()])
+        mmengine removes a previous best before it saves the new one, so it is told of none.
+        """
+        if not self.save_best:
+            return
+        previous = self._best
+        self._best = dict.fromkeys(previous)
+        super()._save_best_checkpoint(runner, metrics)
+        saved = self._best
+        self._best = {key: saved[key] or path for key, path in previous.items()}
+        for key, path in previous.items():
+            if path and saved[key] not in (None, path) and self._remove(path):
+                runner.logger.info(f'The previous best checkpoint {path} is removed')
 
-    def _best_paths(self) -> list[str]:
-        return [
-            getattr(self, 'best_ckpt_path', None),
-            *getattr(self, 'best_ckpt_path_dict', {}).values(),
-        ]
+    @property
+    def _best(self) -> dict[str, str | None]:
+        """Paths of the best checkpoints by metric, of which mmengine keeps a single one apart."""
+        if len(self.save_best) == 1:
+            return {self.save_best[0]: self.best_ckpt_path}
+        return dict(self.best_ckpt_path_dict)
 
-    def _safe(self, runner: Runner) -> Any:
-        local = (
-            isinstance(self.file_backend, (LocalBackend, _WaitingRemovals))
-            and self.file_client_args is None
-        )
-        return _SafeRunner(runner) if local and _writes_one_file(runner) else runner
+    @_best.setter
+    def _best(self, paths: dict[str, str | None]) -> None:
+        if len(self.save_best) == 1:
+            self.best_ckpt_path = paths[self.save_best[0]]
+        else:
+            self.best_ckpt_path_dict.update(paths)
 
-
-class _SafeRunner:
-    """A runner that gives a checkpoint its name when it is whole and on the disk."""
-
-    def __init__(self, runner: Runner):
-        self._runner = runner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._runner, name)
-
-    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        path = os.path.join(out_dir, filename)
-        with _explained(path):
-            self._runner.save_checkpoint(out_dir, part_of(filename), *args, **kwargs)
-            if is_main_process():
-                commit_part(path)
-
-
-class _WaitingRemovals:
-    """A file backend that only notes what to remove."""
-
-    def __init__(self, backend: Any):
-        self._backend, self.paths = backend, []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def remove(self, path: str) -> None:
-        self.paths.append(path)
-
-    rmtree = remove
-
-
-def _writes_one_file(runner: Any) -> bool:
-    strategy = getattr(runner, 'strategy', None)  # of a FlexibleRunner
-    if strategy is None:
+    def _remove(self, path: str) -> bool:
+        """Remove a file, or the folder that DeepSpeed saves; whether there was one."""
+        if not is_main_process():
+            return False
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):
+            self.file_backend.rmtree(path)
+        else:
+            return False
         return True
-    from mmengine._strategy import SingleDeviceStrategy  # DDP's and FSDP's are kinds of it
 
-    return (
-        isinstance(strategy, SingleDeviceStrategy)
-        and getattr(strategy, '_is_full_state_dict', lambda: True)()
-    )
+    @master_only
+    def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
+        """As mmengine's, which cannot read its own checkpoints with torch 2.6 and later."""
+        with self.file_backend.get_local_path(ckpt_path) as path:
+            checkpoint = read_own_checkpoint(path, map_location=None)
+        published = {key: checkpoint[key] for key in checkpoint if key in self.published_keys}
+        removed = [key for key in checkpoint if key not in published]
+        if removed:
+            runner.logger.info(
+                f'Key {removed} will be removed because they are not found in published_keys. If '
+                f'you want to keep them, please set `{removed}` in published_keys'
+            )
+        sha = hashlib.sha256(pickle.dumps(published)).hexdigest()
+        path = f'{os.path.splitext(ckpt_path)[0]}-{sha[:8]}.pth'
+        save_checkpoint(published, path, self.file_client_args, self.backend_args)
+        runner.logger.info(f'The checkpoint ({ckpt_path}) is published to {path}.')
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Turn a failure to write into one sentence, and give its space back."""
+def _explained(path: str | Path) -> Iterator[None]:
+    """Turn a failure to write into one sentence."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         # torch's zip writer reports a full disk as a RuntimeError
         if isinstance(error, RuntimeError) and 'PytorchStreamWriter' not in str(error):
             raise
-        if is_main_process() and os.path.isfile(part_of(path)):
-            os.remove(part_of(path))
         reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
         raise CheckpointError(
-            f'checkpoint {path!r} could not be written ({reason}); earlier checkpoints are intact: '
-            'make room and continue with --resume'
+            f'checkpoint {str(path)!r} could not be written ({reason}); earlier checkpoints are '
+            'intact: make room and continue with --resume'
         ) from error

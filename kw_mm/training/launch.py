@@ -9,7 +9,6 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
-from ..checkpoints.reading import refusing
 from ..command_line import check_checkpoint
 from ..errors import UserError
 from ..evaluation.results_file import ResultsFile
@@ -22,11 +21,7 @@ from .runner import KWRunner
 IMAGE_LOADERS = ('LoadImageFromFile', 'KWLoadImageFromFile')  # with ignore_empty
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
-# stock modules read their init_cfg's files themselves; the log says 'load model from'
-NAMED = 'a checkpoint that the config names'
 
-
-@refusing(NAMED)
 def train(args: Namespace) -> None:
     """Train as ``tools/train.py`` was told.
 
@@ -59,7 +54,6 @@ def train(args: Namespace) -> None:
         runner.train()
 
 
-@refusing(NAMED)
 def test(args: Namespace) -> None:
     """Evaluate as ``tools/test.py`` was told.
 

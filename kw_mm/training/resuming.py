@@ -3,15 +3,14 @@
 import os
 import re
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
 from typing import Any
 
 from mmengine.optim import OptimWrapperDict
 
-from ..checkpoints.reading import own_run, refusing
+from ..checkpoints.reading import read_checkpoint, read_own_checkpoint
+from ..checkpoints.unpickling import Refused
 from ..errors import CheckpointError
 
 LAST_NUMBER = re.compile(r'\d+(?=\D*$)')
@@ -34,7 +33,7 @@ def checkpoints_of(work_dir: str) -> list[Path]:
     pattern = (
         f'{re.escape(newest.name[: number.start()])}(\\d+){re.escape(newest.name[number.end() :])}'
     )
-    return [newest, *_numbered(newest.parent, pattern, below=int(number.group()))]
+    return [newest, *_numbered(newest.parent, pattern, smaller_than=int(number.group()))]
 
 
 def _last_checkpoint(work_dir: Path) -> Path | None:
@@ -46,10 +45,10 @@ def _last_checkpoint(work_dir: Path) -> Path | None:
     return moved if moved.exists() and not Path(name).exists() else Path(name)
 
 
-def _numbered(folder: Path, pattern: str, below: float = float('inf')) -> list[Path]:
+def _numbered(folder: Path, pattern: str, smaller_than: float = float('inf')) -> list[Path]:
     matches = [(re.fullmatch(pattern, path.name), path) for path in folder.glob('*')]
     found = [(int(match.group(1)), path) for match, path in matches if match]
-    return [path for number, path in sorted(found, reverse=True) if number < below]
+    return [path for number, path in sorted(found, reverse=True) if number < smaller_than]
 
 
 def newest_intact(work_dir: str, logger: Logger) -> str | None:
@@ -71,14 +70,18 @@ def newest_intact(work_dir: str, logger: Logger) -> str | None:
         )
     if paths:
         raise CheckpointError(
-            f'no checkpoint in {work_dir!r} is intact ({len(paths)} tried, newest {paths[0].name!r}: '
-            f'{problem_of(paths[0])}); start without --resume'
+            f'no checkpoint in {work_dir!r} is intact ({len(paths)} tried, newest '
+            f'{paths[0].name!r}: {problem_of(paths[0])}); start without --resume'
         )
     return None
 
 
 def problem_of(path: Path) -> str:
-    """What is wrong with a checkpoint file, from its checksums and without unpickling anything; empty if nothing is."""
+    """What is wrong with a checkpoint file, by its checksums and without unpickling anything.
+
+    Returns:
+        str: Empty if nothing is.
+    """
     if path.is_dir():  # DeepSpeed's, whose files are its own matter
         return ''
     try:
@@ -91,27 +94,32 @@ def problem_of(path: Path) -> str:
     return f'it is damaged ({damaged} does not match its checksum)' if damaged else ''
 
 
-@contextmanager
-def reading_to_resume(path: str, work_dir: str) -> Iterator[None]:
-    """Read a file of the run's own work dir in full, any other as tensors and plain data alone.
+def read_to_resume(path: str, work_dir: str, map_location: Any = 'cpu') -> Any:
+    """Read a file of the run's own work dir in full, any other as tensors and plain data only.
 
     mmengine keeps the histories of logged values as objects: of a file from elsewhere they are left
-        out, and moving
-    averages in the log begin anew.
+    out, and moving averages in the log begin anew.
+
+    Args:
+        path: The checkpoint, a file or URL.
+        work_dir: Of the run that is resumed.
+        map_location: Device for the tensors, as ``torch.load`` takes it.
 
     Raises:
-        CheckpointError: A file from elsewhere holds objects that would have to be executed.
+        CheckpointError: A file from elsewhere is damaged, or holds objects that would have to be
+            executed.
     """
     if _is_own(path, work_dir):
-        with own_run():
-            yield
-        return
-    with refusing(
-        f'checkpoint {path!r}',
-        '. A run of your own is read in full where its file lies in its work dir, '
-        f'here {work_dir!r}',
-    ):
-        yield
+        return read_own_checkpoint(path, map_location)
+    try:
+        return read_checkpoint(path, map_location)
+    except CheckpointError as error:
+        if not isinstance(error.__cause__, Refused):
+            raise
+        raise CheckpointError(
+            f'{error}. A run of your own is read in full where its file lies in its work dir, '
+            f'here {work_dir!r}'
+        ) from error
 
 
 def check_optimizer(optim_wrapper: Any) -> None:
@@ -130,7 +138,8 @@ def check_optimizer(optim_wrapper: Any) -> None:
         lacking = sorted(set(optimizer.defaults).difference(*optimizer.param_groups))
         if lacking:
             raise CheckpointError(
-                f'the optimizer in it is not {type(optimizer).__name__}: it has no {", ".join(lacking)}'
+                f'the optimizer in it is not {type(optimizer).__name__}: '
+                f'it has no {", ".join(lacking)}'
             )
 
 

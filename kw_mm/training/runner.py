@@ -6,6 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -15,7 +16,7 @@ from ..errors import CheckpointError, ConfigError, one_line
 from ..run_config import annotation_path, walk_datasets
 from .data_checks import check_classes, check_training_data
 from .diagnosis import building, full_disk_explained
-from .resuming import check_optimizer, newest_intact, reading_to_resume
+from .resuming import check_optimizer, newest_intact, read_to_resume
 
 MOST_LISTED = 400  # characters of torch's list of what does not fit
 
@@ -141,12 +142,17 @@ class KWRunner(Runner):
             CheckpointError: A file that cannot be read safely or holds other weights.
         """
         if self._resuming:
-            with reading_to_resume(filename, self.work_dir):
-                return super().load_checkpoint(filename, map_location, strict=True)
-        checkpoint = read_model_checkpoint(filename, map_location)
+            checkpoint = read_to_resume(filename, self.work_dir, map_location)
+        else:
+            checkpoint = read_model_checkpoint(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_model_state(model, checkpoint, filename, strict=self.all_weights, logger=self.logger)
+        if self._resuming:
+            _load_checkpoint_to_model(model, checkpoint, strict=True)
+        else:
+            load_model_state(
+                model, checkpoint, filename, strict=self.all_weights, logger=self.logger
+            )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

@@ -1,18 +1,19 @@
 """Put warehouses into any network, given a sharing plan."""
 
-import difflib
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import nn
 
+from ..ops.branch import Norm
 from ..ops.partition import CellShape, CellSize, KernelShape, Partition, common_cell
-from ..validation import check_choice, check_flag
+from ..validation import check_choice, check_flag, closest
 from .budget import Budget, num_cells
 from .initialization import STARTS, Start, kaiming_cells_, kaiming_kernel
-from .kernel_attention import KernelAttention, Norm, ReducedKernelAttention
+from .kernel_attention import KernelAttention, ReducedKernelAttention
 from .layers import KWConv2d, KWLayer, KWLinear
 from .sharing import SHARING_RANGES, Plan, WarehousePlan, of_equal_kernels, read_plan
 from .warehouses import Warehouse, Warehouses
@@ -84,22 +85,16 @@ def apply_kernel_warehouse(
         >>> net(torch.rand(2, 16, 8, 8)).shape
         torch.Size([2, 32, 6, 6])
     """
-    for option, value, choices in (
-        ('init', init, INITS),
-        ('start', start, STARTS),
-        ('sharing_range', sharing_range, SHARING_RANGES),
-    ):
-        check_choice(option, value, choices)
-    for option, value in (
-        ('zero_cell', zero_cell),
-        ('partition', partition),
-        ('assemble_checkpoint', assemble_checkpoint),
-    ):
-        check_flag(option, value)
+    check_choice('init', init, INITS)
+    check_choice('start', start, STARTS)
+    check_choice('sharing_range', sharing_range, SHARING_RANGES)
+    check_flag('zero_cell', zero_cell)
+    check_flag('partition', partition)
+    check_flag('assemble_checkpoint', assemble_checkpoint)
     if hasattr(module, 'warehouses'):
         raise ValueError(f'{type(module).__name__} has an attribute `warehouses` already')
     default = WarehousePlan(budget=budget, cell_ratio=cell_ratio)
-    attention = dict(
+    attention: dict[str, Any] = dict(
         reduction=reduction, norm=attention_norm, function=attention_function, zero_cell=zero_cell
     )
     complete = SHARING_RANGES[sharing_range](read_plan(plan, default))
@@ -110,15 +105,13 @@ def apply_kernel_warehouse(
     }
     shapes = {layer: kernel_shape(old) for layer, old in plain.items()}
     warehouses, replaced = Warehouses(), {}
-    for name, warehouse_plan in (
-        complete if partition else of_equal_kernels(complete, shapes)
-    ).items():
-        warehouses[name], geometry = _build_warehouse(
-            name, warehouse_plan, shapes, partition, start
-        )
-        for layer, (cut, begin) in zip(warehouse_plan.layers, geometry):
+    plans = complete if partition else of_equal_kernels(complete, shapes)
+    for name, warehouse_plan in plans.items():
+        warehouse, cuts = _build_warehouse(name, warehouse_plan, shapes, partition, start)
+        warehouses[name] = warehouse
+        for layer, (cut, begin) in zip(warehouse_plan.layers, cuts):
             branch = _build_attention(
-                plain[layer], begin, warehouses[name].num_cells, nonlocal_basis_ratio, attention
+                plain[layer], begin, warehouse.num_cells, nonlocal_basis_ratio, attention
             )
             new = _build_layer(
                 plain[layer],
@@ -150,7 +143,7 @@ def find_layer(module: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
     layers = dict(module.named_modules())
     if name not in layers:
         usable = [key for key, layer in layers.items() if isinstance(layer, (nn.Conv2d, nn.Linear))]
-        close = difflib.get_close_matches(name, usable, n=3) or usable[:3]
+        close = closest(name, usable, cutoff=0.6) or usable[:3]
         raise ValueError(
             f'the plan names a layer {name!r} that is not in {type(module).__name__}; '
             f'there are for example {", ".join(close) or "no layers at all"}'
@@ -158,7 +151,8 @@ def find_layer(module: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
     layer = layers[name]
     if isinstance(layer, nn.ConvTranspose2d) or not isinstance(layer, (nn.Conv2d, nn.Linear)):
         raise ValueError(
-            f'layer {name!r} is a {type(layer).__name__}; only Conv2d and Linear can draw on a warehouse'
+            f'layer {name!r} is a {type(layer).__name__}; only Conv2d and Linear can draw on a '
+            'warehouse'
         )
     if getattr(layer, 'padding_mode', 'zeros') != 'zeros':
         raise ValueError(
@@ -169,8 +163,9 @@ def find_layer(module: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
 
 def kernel_shape(layer: nn.Conv2d | nn.Linear) -> KernelShape:
     """(C_out, C_in / groups, kh, kw) of a plain layer; a linear one counts as a 1x1 convolution."""
-    shape = tuple(layer.weight.shape)
-    return shape if len(shape) == 4 else (*shape, 1, 1)
+    out_channels, in_channels, *size = layer.weight.shape
+    height, width = size or (1, 1)
+    return out_channels, in_channels, height, width
 
 
 def _build_warehouse(
@@ -197,18 +192,27 @@ def _cell(
 
 
 def _check_common_channels(kernels: Sequence[KernelShape]) -> None:
-    """Raises ValueError where channels share no divisor: cells would be single channels, and attention immense."""
+    """Check that channels share a divisor: else cells are single channels, and attention immense.
+
+    Raises:
+        ValueError: They do not; it names them.
+    """
     for side, channels in zip(('output', 'input'), zip(*kernels)):
         if math.gcd(*channels) == 1 and max(channels) > 1:
             raise ValueError(
                 f'its layers share no cell: no number above 1 divides all their {side} channels '
-                f'({", ".join(map(str, sorted(set(channels))))}); put layers in one warehouse whose channels '
-                'have a large common divisor'
+                f'({", ".join(map(str, sorted(set(channels))))}); put layers in one warehouse '
+                'whose '
+                'channels have a large common divisor'
             )
 
 
 def _build_attention(
-    plain: nn.Module, start: Start, cells: int, basis_ratio: float, options: dict
+    plain: nn.Conv2d | nn.Linear,
+    start: Start,
+    cells: int,
+    basis_ratio: float,
+    options: dict[str, Any],
 ) -> KernelAttention:
     channels = plain.in_channels if isinstance(plain, nn.Conv2d) else plain.in_features
     if not 0 < basis_ratio <= 1:
@@ -223,7 +227,8 @@ def _build_attention(
     )
 
 
-def _build_layer(plain: nn.Conv2d | nn.Linear, **options) -> KWLayer:
+def _build_layer(plain: nn.Conv2d | nn.Linear, **options: Any) -> KWLayer:
+    new: KWLayer
     options['bias'] = plain.bias
     if isinstance(plain, nn.Linear):
         new = KWLinear(plain.in_features, plain.out_features, **options)
@@ -244,7 +249,7 @@ def _build_layer(plain: nn.Conv2d | nn.Linear, **options) -> KWLayer:
 @torch.no_grad()
 def _init_cells(layer: KWLayer, start: Start, init: str) -> None:
     own = slice(start.first_cell, start.first_cell + start.num_cells)
-    kaiming_cells_(layer.warehouse.cells[:, own], math.prod(layer.warehouse.cell_size))
+    kaiming_cells_(layer.warehouse.cells[own], math.prod(layer.warehouse.cell_size))
     if init == 'plain':
         layer.place_kernel(kaiming_kernel(layer.partition.kernel_shape))
 

@@ -1,4 +1,4 @@
-"""Attention functions: what turns an attention branch's logits into weights of cells (paper, Sec. 3.4).
+"""Attention functions: from a branch's logits to weights of cells (paper, Sec. 3.4).
 
 The published one is the contrasting-driven attention function (CAF). The others are those of the
 paper's ablation; each replaces CAF's z-part alone, the temperature blends it with beta as ever.
@@ -70,5 +70,5 @@ def weigh_cells(logits: Tensor, beta: Tensor, temperature: Tensor, function: str
 
 
 def contrasting_attention(logits: Tensor, beta: Tensor, temperature: Tensor) -> Tensor:
-    """CAF: alpha_ij = tau beta_ij + (1 - tau) z_ij / (sum_p |z_ip| + 1e-3); see :func:`weigh_cells`."""
+    """CAF: tau beta_ij + (1 - tau) z_ij / (sum_p |z_ip| + 1e-3); see :func:`weigh_cells`."""
     return weigh_cells(logits, beta, temperature)

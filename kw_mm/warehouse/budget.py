@@ -1,10 +1,9 @@
-"""The budget b = n / m_t: how many cells a warehouse holds per mixture that draws on it (paper, Sec. 3.3)."""
+"""The budget b = n / m_t: cells that a warehouse holds per mixture (paper, Sec. 3.3)."""
 
 from fractions import Fraction
 from numbers import Real
-from typing import Union
 
-Budget = Union[int, float, Fraction]
+Budget = int | float | Fraction
 
 
 def as_budget(value: Budget) -> Fraction:
@@ -41,6 +40,6 @@ def num_cells(budget: Budget, num_mixtures: int, warehouse: str = '') -> int:
     below, above = max(int(cells), 1), int(cells) + 1
     raise ValueError(
         f'budget={float(budget):g} gives warehouse {warehouse!r} {float(cells):g} cells for its '
-        f'{num_mixtures} mixtures; the nearest budgets with a whole number are {below}/{num_mixtures} '
-        f'and {above}/{num_mixtures}, 1/2, 1, 2 and 4 are the published ones'
+        f'{num_mixtures} mixtures; the nearest budgets with a whole number are '
+        f'{below}/{num_mixtures} and {above}/{num_mixtures}, 1/2, 1, 2 and 4 are the published ones'
     )

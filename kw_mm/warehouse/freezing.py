@@ -3,6 +3,7 @@
 from torch import nn
 
 from .apply import kw_layers
+from .warehouses import Warehouses
 
 MODES = ('none', 'exclusive', 'strict')
 
@@ -40,7 +41,7 @@ def freeze_warehouses(module: nn.Module, mode: str) -> None:
         if not any(p.requires_grad for p in layer.parameters())
     }
     trained = {layer.warehouse_name for name, layer in layers.items() if name not in frozen}
-    for name, warehouse in module.warehouses.items():
+    for name, warehouse in _warehouses_of(module).by_name().items():
         if name not in trained:
             warehouse.requires_grad_(False)
     if mode == 'strict':
@@ -48,3 +49,9 @@ def freeze_warehouses(module: nn.Module, mode: str) -> None:
             if layers[name].warehouse_name in trained:
                 layers[name].warehouse.keep_frozen_copy()
                 layers[name].uses_frozen_cells = True
+
+
+def _warehouses_of(module: nn.Module) -> Warehouses:
+    warehouses = module.warehouses
+    assert isinstance(warehouses, Warehouses)
+    return warehouses

@@ -28,7 +28,7 @@ class Start(NamedTuple):
 
 
 def one_to_one(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
-    """Give every mixture its own start cell while there are enough, else the zero cell (paper, Sec. 3.4).
+    """Give every mixture its own start cell while they last, then the zero cell (Sec. 3.4).
 
     The published rules cover whole b (mixture i of a layer starts at the layer's first cell + i b)
     and b = 1/k where every layer's m is a multiple of k (mixture i gets the next free cell when ``i
@@ -61,14 +61,15 @@ def all_to_all(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
 
 
 def several_cells(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
-    """Let every mixture start from b cells of its own. Arguments and result as in :func:`one_to_one`.
+    """Let every mixture start from b cells of its own. Arguments as in :func:`one_to_one`.
 
     Raises:
         ValueError: A budget below 1.
     """
     if budget < 1:
         raise ValueError(
-            f"start='several_cells' needs cells for every mixture, a budget of 1 or more, not {budget}; "
+            "start='several_cells' needs cells for every mixture, a budget of 1 or more, not "
+            f'{budget}; '
             "below, 'one_to_one' and 'shared_cell' work"
         )
     return _starts(
@@ -98,7 +99,7 @@ def shared_cell(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
 
 
 def no_start(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
-    """Let no mixture start from any cell: beta = 0. Arguments and result as in :func:`one_to_one`."""
+    """Let no mixture start from any cell: beta = 0. Arguments as in :func:`one_to_one`."""
     return _starts(mixtures, budget, lambda offset, i: [])
 
 
@@ -114,7 +115,7 @@ STARTS: dict[str, Callable[[Sequence[int], Fraction], list[Start]]] = {
 def _starts(
     mixtures: Sequence[int], budget: Fraction, cells_of: Callable[[int, int], Sequence[int]]
 ) -> list[Start]:
-    """Starts from the start cells of mixture i of the layer before which there are ``offset`` mixtures."""
+    """Starts from ``cells_of(offset, i)``, of mixture i after ``offset`` in other layers."""
     starts, offset = [], 0
     for m in mixtures:
         first, last = math.floor(offset * budget), math.floor((offset + m) * budget)
@@ -124,7 +125,7 @@ def _starts(
 
 
 def beta_of(start: Start, num_cells: int, zero_cell: bool = True) -> Tensor:
-    """beta as a float tensor of shape (m, n + 1), or (m, n) without a zero cell: 1 for every start cell of a mixture."""
+    """beta, shape (m, n + 1), or (m, n) without a zero cell: 1 for a mixture's start cells."""
     beta = torch.zeros(len(start.cells), num_cells + 1)
     for row, cells in zip(beta, start.cells):
         row[torch.tensor(cells, dtype=torch.long)] = 1
@@ -153,14 +154,18 @@ def why_not_plain(beta: Tensor, num_cells: int) -> str:
 
 @torch.no_grad()
 def kaiming_cells_(cells: Tensor, positions: int = 1) -> Tensor:
-    """Fill the cells that belong to one layer as published: Kaiming normal, fan-out over all of them stacked.
+    """Fill the cells that belong to one layer as published.
+
+    That is Kaiming normal, fan-out over all of them stacked.
 
     Args:
-        cells (Tensor): Shape (cell_out, b m, cell_in cell_h cell_w).
+        cells (Tensor): Shape (b m, cell_out, cell_in cell_h cell_w).
         positions: cell_h cell_w.
     """
     fan_out = cells.shape[0] * cells.shape[1] * positions
-    return cells.normal_(0, math.sqrt(2 / fan_out)) if fan_out else cells
+    if fan_out:
+        cells.transpose(0, 1).normal_(0, math.sqrt(2 / fan_out))
+    return cells
 
 
 @torch.no_grad()

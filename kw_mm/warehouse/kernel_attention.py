@@ -4,6 +4,8 @@ An SE-style branch looks at the layer's input and gives every mixture m of the l
 for each of the warehouse's n cells and for a zero cell that takes attention but adds nothing.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -33,6 +35,8 @@ class KernelAttention(AttentionBranch):
     Raises:
         ValueError: An unknown normalisation or attention function.
     """
+
+    beta: Tensor
 
     def __init__(
         self,
@@ -64,7 +68,8 @@ class KernelAttention(AttentionBranch):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """z, shape (B, m, n + 1), from the hidden units, shape (B, hidden)."""
-        return self.fc2(hidden).reshape(-1, *self.beta.shape)
+        z: Tensor = self.fc2(hidden)
+        return z.reshape(-1, *self.beta.shape)
 
     def forward(self, pooled: Tensor, temperature: Tensor) -> Tensor:
         """Weigh the cells.
@@ -82,43 +87,48 @@ class KernelAttention(AttentionBranch):
         hidden = self.fc1(pooled)
         check_batch(self.norm1, hidden, 'KernelWarehouse')
         hidden = self.relu(self.norm1(hidden))
-        return weigh_cells(self.logits(hidden), self.beta, temperature, self.function)[
-            ..., : self.num_cells
-        ]
+        alpha = weigh_cells(self.logits(hidden), self.beta, temperature, self.function)
+        return alpha[..., : self.num_cells]
 
 
 class ReducedKernelAttention(KernelAttention):
-    """Attention that reaches the cells of *other* layers through a small basis, as in the published R50 1/2x.
+    """Attention that reaches the cells of *other* layers through a small basis.
+
+    As in the published R50 1/2x.
 
     Args:
-        in_channels, start, num_cells, reduction, norm, function, zero_cell: As in
-            :class:`KernelAttention`.
+        in_channels, start, num_cells: As in :class:`KernelAttention`.
+        **options: ``reduction``, ``norm``, ``function`` and ``zero_cell``, likewise.
         nonlocal_basis_ratio: Basis size as a share of the cells that belong to other layers, at
             least 16.
     """
 
-    def __init__(self, *args, nonlocal_basis_ratio: float, **kwargs):
+    def __init__(
+        self,
+        in_channels: int,
+        start: Start,
+        num_cells: int,
+        *,
+        nonlocal_basis_ratio: float,
+        **options: Any,
+    ):
         self.nonlocal_basis_ratio = nonlocal_basis_ratio
-        super().__init__(*args, **kwargs)
+        super().__init__(in_channels, start, num_cells, **options)
 
     def _build_logits(self, hidden: int, start: Start) -> None:
-        m, columns = self.beta.shape
+        m, columns = self.beta.shape[0], self.beta.shape[1]
         others = self.num_cells - start.num_cells
         self.first_cell = start.first_cell
-        self.parts = (
-            start.num_cells,
-            hidden_units(others, self.nonlocal_basis_ratio),
-            columns - self.num_cells,
-        )
+        basis = hidden_units(others, self.nonlocal_basis_ratio)
+        self.parts = [start.num_cells, basis, columns - self.num_cells]
         self.fc2 = nn.Linear(hidden, m * sum(self.parts), bias=False)
         self.fc3 = nn.Linear(self.parts[1], others, bias=False)
         self.basis_bias = nn.Parameter(torch.zeros(m * columns))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        parts = self.fc2(hidden).reshape(
-            hidden.shape[0], len(self.beta), -1
-        )  # (B, m, local + basis + 1)
-        local, basis, zero = parts.split(self.parts, dim=-1)
-        others = self.fc3(basis)  # (B, m, n - local)
+        # (B, m, local + basis + 1)
+        parts: Tensor = self.fc2(hidden).reshape(hidden.shape[0], len(self.beta), -1)
+        local, basis, zero = torch.split(parts, self.parts, dim=-1)
+        others: Tensor = self.fc3(basis)  # (B, m, n - local)
         before, after = others[..., : self.first_cell], others[..., self.first_cell :]
         return torch.cat([before, local, after, zero], dim=-1) + self.basis_bias.view_as(self.beta)

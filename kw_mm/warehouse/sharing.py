@@ -2,7 +2,10 @@
 
 A plan maps warehouse names to the layers that share the warehouse, both in order:
 
->>> plan = {'stage1': ['layer1.0.conv1', 'layer1.0.conv2'], 'stage2': dict(layers=['layer2.0.conv1'], budget=2)}
+>>> plan = {
+...     'stage1': ['layer1.0.conv1', 'layer1.0.conv2'],
+...     'stage2': dict(layers=['layer2.0.conv1'], budget=2),
+... }
 
 A value is a list of layer names, or a dict with the key ``layers`` and the options of
 :class:`WarehousePlan` that differ for this warehouse. Start cells follow from the plan alone, never
@@ -39,7 +42,7 @@ class WarehousePlan:
     budget: Budget = Fraction(1)
     cell_ratio: tuple[float, float] = (1, 1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_pair('cell_ratio', self.cell_ratio)
         object.__setattr__(self, 'budget', as_budget(self.budget))
         object.__setattr__(self, 'cell_ratio', tuple(self.cell_ratio))
@@ -66,7 +69,8 @@ def _read_warehouse(name: str, entry: Any, default: WarehousePlan) -> WarehouseP
     unknown = sorted(set(options) - {'layers', 'budget', 'cell_ratio'})
     if unknown:
         raise ValueError(
-            f'warehouse {name!r} has unknown options {unknown}; known are layers, budget, cell_ratio'
+            f'warehouse {name!r} has unknown options {unknown}; known are layers, budget, '
+            'cell_ratio'
         )
     layers = options.get('layers')
     if isinstance(layers, str) or not isinstance(layers, Sequence):
@@ -118,7 +122,8 @@ def across_two_stages(plan: dict[str, WarehousePlan]) -> dict[str, WarehousePlan
         joined.setdefault(_pair_of_stages(name), []).append(warehouse)
     if set(joined) == set(plan):
         raise ValueError(
-            "sharing_range='two_stages' joins warehouses named stage1, stage2, ... (or stage1_depthwise, ...); "
+            "sharing_range='two_stages' joins warehouses named stage1, stage2, ... (or "
+            'stage1_depthwise, ...); '
             f'the plan has {", ".join(plan)}'
         )
     return {name: _join(name, warehouses) for name, warehouses in joined.items()}
@@ -134,7 +139,7 @@ SHARING_RANGES: dict[str, Callable[[dict[str, WarehousePlan]], dict[str, Warehou
 def of_equal_kernels(
     plan: dict[str, WarehousePlan], shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, WarehousePlan]:
-    """Split warehouses so that all layers of one have the same kernel shape, and whole kernels can be cells.
+    """Split warehouses by kernel shape, so that whole kernels can be cells.
 
     Args:
         plan: A complete plan.

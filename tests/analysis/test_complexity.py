@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from kw_mm.analysis.complexity import Cost, count_costs
-from kw_mm.analysis.warehouses import describe_warehouses
+from kw_mm.analysis.report import describe_warehouses
 from kw_mm.warehouse import apply_kernel_warehouse
 
 

@@ -1,11 +1,11 @@
 import json
+import re
 
 import matplotlib
 import pytest
 
-from kw_mm.analysis.curves import draw_runs, plot_runs
+from kw_mm.analysis.curves import draw_runs, name_runs, plot_runs, read_scalars
 from kw_mm.analysis.figures import new_figure, save_figure
-from kw_mm.analysis.scalars import name_runs, read_scalars
 from kw_mm.errors import UserError
 
 
@@ -46,7 +46,7 @@ def test_scores_stand_at_the_training_step_before_them(tmp_path):
 
 
 def test_a_resumed_run_is_joined_at_the_step_it_resumed_from(tmp_path):
-    """The first part ran on to step 35; it was resumed after step 20, with another logging interval."""
+    """The first part ran on to step 35; it was resumed after step 20, with other logging steps."""
     write_log(
         tmp_path,
         '20260101_000000',
@@ -155,5 +155,7 @@ def test_a_users_own_backend_stays():
 
 @pytest.mark.parametrize('name', ['', 'curves'])
 def test_a_figure_without_an_image_files_name_is_refused(tmp_path, name):
-    with pytest.raises(UserError, match='no name of an image file; name one, e.g.'):
+    with pytest.raises(
+        UserError, match=f"image file, got '{re.escape(str(tmp_path / name))}'; name one, e.g."
+    ):
         save_figure(new_figure(1, 1), tmp_path / name)

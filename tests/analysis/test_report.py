@@ -1,9 +1,10 @@
 """Configs analysed: builds and runs them at small sizes."""
 
 import pytest
+from in_process import run_here
 from run_tools import ROOT
 
-from kw_mm.analysis.report import analyze
+from kw_mm.analysis.report import analyze, print_analyses
 from kw_mm.errors import UserError
 
 BOX_HEAD = 256 * 49 * 1024 + 1024 * 1024 + 1024 * (81 + 320)
@@ -58,8 +59,8 @@ def test_bad_configs_are_named(tmp_path, text, message):
 
 
 @pytest.mark.parametrize('size', [(0, 64), (-1, 5)])
-def test_sizes_of_no_image_are_refused(size):
-    with pytest.raises(UserError, match='use for example 224 224'):
+def test_a_size_must_be_positive(size):
+    with pytest.raises(UserError, match=f'got {size[0]} {size[1]}; use for example 224 224'):
         analyze(str(ROOT / 'configs/imagenet/r18_100e_in1k.py'), size)
 
 
@@ -87,13 +88,14 @@ def test_the_command(tool):
         ['stage4', '512 x 512 x 1 x 1', '27', '27'],
     ]
     assert 'backbone.layer3.0.conv1 (18), backbone.layer3.0.downsample.0 (2)' in warehouses[3][4]
-    terminal = tool(
-        'analyze_model', ROOT / 'configs/imagenet/kw_r18_100e_in1k.py', '--size', 64, 64
-    )
-    assert '11.93' in terminal.stdout and 'stage4' in terminal.stdout
-    failed = tool('analyze_model', 'nowhere.py', ok=False)
-    assert (
-        failed.returncode == 2
-        and 'nowhere.py' in failed.stderr
-        and 'Traceback' not in failed.stderr
-    )
+
+
+def test_tables_for_the_terminal(capsys):
+    print_analyses([analyze(str(ROOT / 'configs/imagenet/kw_r18_100e_in1k.py'), (64, 64))])
+    printed = capsys.readouterr().out
+    assert '11.93' in printed and 'stage4' in printed
+
+
+def test_the_command_names_a_missing_config(capsys, monkeypatch):
+    failed = run_here('analyze_model', 'nowhere.py', capsys=capsys, monkeypatch=monkeypatch)
+    assert failed.code == 2 and 'nowhere.py' in failed.stderr and 'Traceback' not in failed.stderr

@@ -1,16 +1,9 @@
 import pytest
 import torch
-from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from kw_mm.attention.recorder import AttentionRecorder
-from kw_mm.attention.statistics import (
-    LayerAttention,
-    WarehouseAttention,
-    entropy,
-    gather_attention,
-    shares,
-)
+from kw_mm.attention.recording import AttentionRecorder, gather_attention
+from kw_mm.attention.statistics import LayerAttention, WarehouseAttention, entropy, shares
 from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
 
 
@@ -89,39 +82,3 @@ def test_differences_between_images():
     assert found.differences(0, 1) == {'a': 0}
     assert found.differences(1, 2) == {'a': 2}
     assert found.differences(1, 3)['a'] == pytest.approx(1 / 1.5)
-
-
-def test_a_classifier_whose_head_has_a_warehouse_too():
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(
-            dict(
-                type='ImageClassifier',
-                backbone=dict(type='KWMobileNetV2', widen_factor=0.5, budget=1),
-                neck=dict(type='GlobalAveragePooling'),
-                head=dict(type='KWLinearClsHead', num_classes=10, in_channels=1280),
-            )
-        ).eval()
-    found = listen(model, torch.randn(2, 3, 64, 64))
-    names = [warehouse.name for warehouse in found]
-    assert (
-        'stage1_pointwise' in names and names[-1] == 'classifier' and len(set(names)) == len(names)
-    )
-    assert sum(len(warehouse.layers) for warehouse in found) == len(kw_layers(model))
-
-
-def test_warehouses_of_the_same_name_are_told_apart():
-    net = nn.ModuleDict(dict(a=small_net(0), b=small_net(1)))
-    with AttentionRecorder(kw_layers(net)) as recorder:
-        for part in net.values():
-            part(torch.randn(2, 16, 8, 8))
-    found = gather_attention(net, recorder.take())
-    assert [(one.name, one.temperature) for one in found] == [('a.all', 0), ('b.all', 1)]
-
-
-def test_layers_that_did_not_run_are_left_out():
-    net = small_net(0)
-    (found,) = gather_attention(
-        net, {'0': torch.rand(1, *kw_layers(net)['0'].attention.beta.shape)}
-    )
-    assert [layer.name for layer in found.layers] == ['0']
-    assert gather_attention(net, {}) == []

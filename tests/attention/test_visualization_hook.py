@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import cv2
 import pytest
@@ -8,7 +10,7 @@ from mmengine.runner import Runner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from kw_mm.attention import visualization_hook as attention_visualization_hook
+from kw_mm.attention import visualization_hook
 from kw_mm.attention.visualization_hook import AttentionVisualizationHook
 from kw_mm.warehouse import apply_kernel_warehouse
 
@@ -106,7 +108,7 @@ def test_training_does_not_depend_on_it(tmp_path):
 
 
 def test_only_the_main_process_looks(tmp_path, monkeypatch):
-    monkeypatch.setattr(attention_visualization_hook, 'is_main_process', lambda: False)
+    monkeypatch.setattr(visualization_hook, 'is_main_process', lambda: False)
     runner = run(tmp_path, dict(type='AttentionVisualizationHook', interval=1, by_epoch=False))
     assert runner.model.attached == [0] * 12 and not logged(tmp_path)
 
@@ -138,3 +140,18 @@ def test_a_model_without_kw_layers_is_an_error(tmp_path):
 def test_an_interval_that_is_none_is_an_error(interval):
     with pytest.raises(ValueError, match=f'interval={interval}'):
         AttentionVisualizationHook(interval=interval)
+
+
+def test_importing_kw_mm_imports_nothing_that_draws():
+    """The hook is registered without matplotlib, which it needs for the first heat map only."""
+    code = """
+import sys, kw_mm
+from mmengine.registry import HOOKS
+print(HOOKS.get('AttentionVisualizationHook').__module__)
+print([name for name in sys.modules if name in (
+    'kw_mm.analysis.figures', 'kw_mm.attention.maps', 'kw_mm.attention.plots')])
+"""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ['kw_mm.attention.visualization_hook', '[]']

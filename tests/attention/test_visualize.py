@@ -1,10 +1,5 @@
-"""tools/visualize_attention.py on a small run, its page in a real browser, and tools/plot_run.py on the same run."""
+"""Attention drawn from a config, a checkpoint and images."""
 
-import html
-import json
-import re
-import shutil
-import subprocess
 from argparse import Namespace
 
 import cv2
@@ -14,10 +9,8 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.registry import TRANSFORMS
-from run_tools import ROOT
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kw_mm.attention.of_images import attention_of
+from kw_mm.attention.recording import record_attention
 from kw_mm.attention.samples import file_samples
 from kw_mm.attention.visualize import visualize_attention
 from kw_mm.errors import UserError
@@ -25,149 +18,16 @@ from kw_mm.models.building import build_model
 from kw_mm.run_config import load_config
 from kw_mm.warehouse import kw_layers
 
-WAREHOUSES = ('stage1', 'stage2', 'stage3')
-KINDS = ('mean', 'distribution', 'usage', 'run', 'difference')
-BROWSER = next(
-    filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))),
-    None,
-)
-COUNT_IMAGES = """<script>addEventListener('load', () => {
-  const sizes = [...document.images].map(image => [image.complete, image.naturalWidth, image.naturalHeight]);
-  document.body.dataset.sizes = JSON.stringify(sizes);
-});</script>"""
-
-
-@pytest.fixture(scope='module')
-def run(tool, small_config, shapes, tmp_path_factory):
-    """Three epochs with TensorBoard, by the one line of docs/visualization.md, and the hook."""
-    folder = tmp_path_factory.mktemp('attention')
-    line = re.search(
-        r'^visualizer = .*Tensorboard.*$',
-        (ROOT / 'docs/visualization.md').read_text(),
-        re.MULTILINE,
-    ).group()
-    config = folder / 'config.py'
-    config.write_text(f"""
-_base_ = {str(small_config)!r}
-data_root = 'data/shapes/'
-{line}
-custom_hooks = [dict(type='AttentionTemperatureHook', duration=4), dict(type='AttentionVisualizationHook')]
-randomness = dict(seed=0)
-""")
-    tool('train', config, '--work-dir', folder / 'run', '--cfg-options', f'data_root={shapes}')
-    return config, folder / 'run'
-
-
-@pytest.fixture(scope='module')
-def page(tool, run, shapes, tmp_path_factory):
-    config, work_dir = run
-    out = tmp_path_factory.mktemp('pictures')
-    done = tool(
-        'visualize_attention',
-        config,
-        work_dir,
-        '--number',
-        3,
-        '--out',
-        out,
-        '--cfg-options',
-        f'data_root={shapes}',
-    )
-    assert done.stdout.splitlines()[-1] == str(out / 'index.html')
-    return out / 'index.html'
-
-
-def test_all_pictures_are_drawn(page):
-    expected = {
-        'run.png',
-        'two_images.png',
-        *(f'{name}_{kind}.png' for name in WAREHOUSES for kind in KINDS),
-    }
-    found = {file.name: cv2.imread(str(file)) for file in page.parent.glob('*.png')}
-    assert set(found) == expected
-    for name, picture in found.items():
-        assert min(picture.shape[:2]) > 100 and picture.std() > 10, name
-        assert (picture[0] == 255).mean() > 0.9, name  # nothing is cut off at the top
-
-
-def test_the_page_tells_how_warehouses_are_used(page):
-    text = page.read_text()
-    rows = re.findall(r'<tr>(<td>.*?)</tr>', text)
-    cells = [re.findall(r'<td>(.*?)</td>', row) for row in rows]
-    assert [row[0] for row in cells] == list(WAREHOUSES)
-    assert all(row[3] == '0.25' for row in cells)  # 1 - 9 / 12, of the last checkpoint
-    assert all(
-        abs(float(row[5]) - 0.25) < 0.1 for row in cells
-    )  # so much do start cells take by it
-    assert all(name in text for name in ('epoch_3', '000000000001.jpg', '000000000003.jpg'))
-
-
-def dump(page, folder):
-    done = subprocess.run(
-        [
-            BROWSER,
-            '--headless',
-            '--no-sandbox',
-            '--disable-gpu',
-            '--disable-quic',
-            '--no-first-run',
-            '--disable-background-networking',
-            '--disable-component-update',
-            '--disable-sync',
-            f'--user-data-dir={folder}',
-            '--virtual-time-budget=10000',
-            '--dump-dom',
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    found = re.search(r'data-sizes="(.*?)"', done.stdout)
-    assert found, done.stderr[-2000:]
-    return json.loads(html.unescape(found.group(1)))
-
-
-@pytest.mark.skipif(not BROWSER, reason='needs chromium or chrome to open the page in')
-def test_a_browser_shows_every_picture(page, tmp_path):
-    """The page alone, far from its PNG files; and the check itself sees a picture that is broken."""
-    text = page.read_text()
-    copy = tmp_path / 'moved.html'
-    copy.write_text(text.replace('</body>', COUNT_IMAGES + '</body>'))
-    sizes = dump(copy, tmp_path / 'profile')
-    expected = {tuple(cv2.imread(str(file)).shape[1::-1]) for file in page.parent.glob('*.png')}
-    assert len(sizes) == 2 + len(WAREHOUSES) * len(KINDS)
-    assert {(width, height) for complete, width, height in sizes} == expected and all(
-        size[0] for size in sizes
-    )
-    broken = tmp_path / 'broken.html'
-    broken.write_text('<body><img src="data:image/png;base64,AAAA">' + COUNT_IMAGES + '</body>')
-    assert dump(broken, tmp_path / 'profile') == [[True, 0, 0]]
-
-
-def test_the_run_is_in_tensorboard_and_in_one_figure(run, tool, tmp_path):
-    _, work_dir = run
-    events = EventAccumulator(
-        str(next(work_dir.glob('*/vis_data'))), size_guidance=dict(images=0)
-    ).Reload()
-    assert [event.step for event in events.Scalars('loss')] == list(range(1, 10))
-    scalars = {'temperature', 'lr', 'coco/bbox_mAP', 'coco/segm_mAP', 'attention_entropy/stage1'}
-    assert scalars <= set(events.Tags()['scalars'])
-    assert [event.step for event in events.Images('attention_stage3')] == [3, 6, 9]
-    tool('plot_run', work_dir, '--out', tmp_path / 'run.png')
-    picture = cv2.imread(str(tmp_path / 'run.png'))
-    assert picture.shape[1] > picture.shape[0] > 500 and picture.std() > 10
-
-
 CLASSIFIER = """
 custom_imports = dict(imports=['kw_mm'], allow_failed_imports=False)
 default_scope = 'mmpretrain'
 model = dict(
     type='ImageClassifier', data_preprocessor=dict(mean=[128] * 3, std=[64] * 3, to_rgb=True),
-    backbone={backbone}, neck=dict(type='GlobalAveragePooling'), head=dict(type='LinearClsHead', num_classes=10, {head}))
+    backbone={backbone}, neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=10, {head}))
 test_dataloader = dict(dataset=dict(type='CustomDataset', pipeline=[
-    dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=64), dict(type='CenterCrop', crop_size=64),
-    dict(type='PackInputs')]))
+    dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=64),
+    dict(type='CenterCrop', crop_size=64), dict(type='PackInputs')]))
 """
 
 
@@ -222,7 +82,7 @@ def arguments(tmp_path, *images, **options):
 def test_classifiers(tmp_path, backbone, channels, warehouses):
     cfg = load_config(str(classifier(tmp_path, backbone, channels)))
     model = build_model(cfg)
-    found = attention_of(
+    found = record_attention(
         model, file_samples(cfg, [str(tmp_path / 'image0.png'), str(tmp_path / 'image1.png')])
     )
     assert len(found) == warehouses
@@ -233,7 +93,7 @@ def test_classifiers(tmp_path, backbone, channels, warehouses):
 
 
 def test_images_are_normalised_as_the_runner_does_it(tmp_path):
-    """mmpretrain's configs have the preprocessor beside the model; mmengine's runner hands it to the model."""
+    """mmpretrain's configs have the preprocessor beside the model, which mmengine's runner gets."""
     path = classifier(
         tmp_path,
         dict(type='KWResNet', depth=18, budget=0.5, base_channels=16, stem_channels=16),

@@ -3,27 +3,40 @@
 import argparse
 import os
 import random
+import sys
+import tarfile
 import zipfile
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from kw_mm.checkpoints import read_checkpoint, reading
-from kw_mm.checkpoints.reading import Inert, own_run
+from kw_mm.checkpoints import read_checkpoint
+from kw_mm.checkpoints.reading import read_file, read_own_checkpoint
 from kw_mm.checkpoints.state_dicts import unwrap
+from kw_mm.checkpoints.unpickling import Inert
 from kw_mm.errors import CheckpointError
 from kw_mm.models import KWResNet
 
+SHELLS = {
+    'no variable': {},
+    'full': dict(TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1'),
+    'weights': dict(TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'),
+    'both': dict(TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1', TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'),
+}
 
-@pytest.fixture(autouse=True, params=['torch', 'kw_mm'])
-def unpickler(request, monkeypatch):
-    """Torch's, where it knows stand-ins, and ours for older torch."""
-    if request.param == 'torch' and not reading.TORCH_KNOWS_STAND_INS:
-        pytest.skip('torch before 2.7 knows no stand-ins, and a fork of mmengine knows others')
-    monkeypatch.setattr(reading, 'TORCH_KNOWS_STAND_INS', request.param == 'torch')
+
+@pytest.fixture(params=SHELLS)
+def shell(request, monkeypatch):
+    """What users set in their shells does not change what is read."""
+    for name in SHELLS['both']:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in SHELLS[request.param].items():
+        monkeypatch.setenv(name, value)
+    return request.param
 
 
 class Bomb:
@@ -31,7 +44,7 @@ class Bomb:
         return os.mkdir, ('exploded',)
 
 
-def test_training_checkpoints_load_and_their_extras_are_inert(tmp_path):
+def test_training_checkpoints_load_and_their_extras_are_inert(tmp_path, shell):
     log = HistoryBuffer()
     log.update(1.0)
     content = dict(
@@ -51,16 +64,14 @@ def test_training_checkpoints_load_and_their_extras_are_inert(tmp_path):
     )
 
 
-def test_code_in_a_file_is_refused_with_advice_not_executed(tmp_path, monkeypatch):
+def test_code_in_a_file_is_refused_with_advice_not_executed(tmp_path, monkeypatch, shell):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(
-        'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1'
-    )  # even where the user's shell says otherwise
+    before = dict(os.environ)
     torch.save(dict(state_dict=dict(a=torch.ones(2)), bomb=Bomb()), 'x.pth')
-    with pytest.raises(CheckpointError, match='does not execute.*mkdir.*save its weights alone'):
+    with pytest.raises(CheckpointError, match='does not execute.*mkdir.*save only its weights'):
         read_checkpoint('x.pth')
     assert not os.path.exists('exploded')
-    assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
+    assert dict(os.environ) == before
 
 
 def unicode(text):
@@ -118,12 +129,129 @@ def test_a_file_cannot_name_addresses(tmp_path, instructions):
         read_checkpoint(crafted(tmp_path / 'x.pth', instructions))
 
 
-def test_own_runs_read_everything_and_leave_the_environment_alone(tmp_path, monkeypatch):
-    monkeypatch.delenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', raising=False)
+def test_own_runs_read_everything_and_leave_the_environment_alone(tmp_path, shell):
+    before = dict(os.environ)
     torch.save(argparse.Namespace(lr=1), tmp_path / 'x.pth')
-    with own_run():
-        assert torch.load(tmp_path / 'x.pth').lr == 1
-    assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ
+    assert read_own_checkpoint(str(tmp_path / 'x.pth')).lr == 1
+    assert dict(os.environ) == before
+    with pytest.raises(CheckpointError, match='does not execute'):
+        torch.save(Bomb(), tmp_path / 'x.pth')
+        read_checkpoint(str(tmp_path / 'x.pth'))
+
+
+FILLS = dict(
+    # element 10 ** 6 of a tensor's storage of none; a dict that is none
+    setitem=b'ctorch\nTensor\n)\x81K\x00K\x01s.',
+    setitems=b'ctorch\nTensor\n)\x81(K\x00K\x01u.',
+    append=b'cbuiltins\nbytearray\n)RK\x01a.',
+    appends=b'cbuiltins\nbytearray\n)R(K\x01e.',
+    reduce=b'ctorch\nTensor\n)\x81)R.',
+    newobj=b'ctorch\nTensor\n)\x81)\x81.',
+    reference=b'(' + unicode('module') + b'ctorch\nTensor\n' + unicode('x') * 2 + b'tQ.',
+    sparse=b'ctorch.sparse\nFloatTensor\n)R.',
+    instruction=b'\x8c\x01a.',
+)
+
+
+@pytest.mark.parametrize('fill', FILLS)
+def test_instructions_apply_to_what_a_checkpoint_has(tmp_path, fill):
+    with pytest.raises(CheckpointError, match='does not execute.*Unsupported'):
+        read_checkpoint(crafted(tmp_path / 'x.pth', FILLS[fill]))
+
+
+class Marked:
+    """A class that the user has marked as safe."""
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.serialization, 'safe_globals'), reason='newer torch can mark classes'
+)
+def test_what_the_user_has_marked_as_safe_is_built(tmp_path):
+    torch.save(dict(a=Marked(), b=argparse.Namespace()), tmp_path / 'x.pth')
+    with pytest.raises(CheckpointError, match='does not execute.*Marked'):
+        read_checkpoint(str(tmp_path / 'x.pth'))
+    with torch.serialization.safe_globals([Marked, argparse.Namespace]):
+        content = read_checkpoint(str(tmp_path / 'x.pth'))
+    assert type(content['a']) is Marked and type(content['b']) is Inert
+
+
+class Double(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def test_programs_are_refused(tmp_path):
+    """torch.load would run TorchScript's loader; before torch 2.6, even to read weights only."""
+    torch.jit.script(Double()).save(str(tmp_path / 'x.pth'))
+    with pytest.raises(CheckpointError, match='does not execute.*TorchScript'):
+        read_checkpoint(str(tmp_path / 'x.pth'))
+
+
+def test_archives_of_early_torch_are_refused(tmp_path):
+    (tmp_path / 'storages').write_bytes(b'')
+    with tarfile.open(tmp_path / 'x.pth', 'w') as archive:
+        archive.add(tmp_path / 'storages', 'storages')
+    with pytest.raises(CheckpointError, match='does not execute.*tar archive'):
+        read_checkpoint(str(tmp_path / 'x.pth'))
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_tensors_are_read_as_torch_reads_them(tmp_path, legacy):
+    base = torch.rand(4, 6)
+    content = dict(
+        view=base[1:, ::2],
+        shared=base,
+        half=torch.rand(3).half(),
+        number=torch.tensor(3),
+        parameter=torch.nn.Parameter(torch.rand(2)),
+        sparse=torch.eye(3).to_sparse(),
+        quantized=torch.quantize_per_tensor(torch.rand(5), 0.1, 0, torch.quint8),
+        size=torch.Size([1, 2]),
+        dtype=torch.bfloat16,
+        words=dict(none=None, tuple=(1, 2.5), bytes=b'x', set={1}, big=2**70),
+    )
+    path = str(tmp_path / 'x.pth')
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    for read in (read_checkpoint(path), read_own_checkpoint(path)):
+        expected = torch.load(path, weights_only=False)
+        assert read.keys() == content.keys() and read['words'] == content['words']
+        assert read['size'] == content['size'] and read['dtype'] is torch.bfloat16
+        assert type(read['parameter']) is torch.nn.Parameter
+        assert read['view'].stride() == content['view'].stride()
+        assert read['view'].untyped_storage().data_ptr() == read['shared'].data_ptr()
+        for name in ('view', 'shared', 'half', 'number', 'parameter', 'quantized'):
+            assert torch.equal(read[name], expected[name]), name
+        assert torch.equal(read['sparse'].to_dense(), torch.eye(3))
+
+
+def test_safetensors_are_read_by_their_own_library(tmp_path, monkeypatch):
+    asked = []
+    library = SimpleNamespace(load_file=lambda *args: asked.append(args) or dict(a=torch.ones(1)))
+    monkeypatch.setitem(sys.modules, 'safetensors', SimpleNamespace(torch=library))
+    monkeypatch.setitem(sys.modules, 'safetensors.torch', library)
+    path = tmp_path / 'x.safetensors'
+    path.write_bytes(bytes(100))
+    assert read_checkpoint(str(path))['a'] == 1 and asked == [(str(path), 'cpu')]
+    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
+    with pytest.raises(CheckpointError, match='x.safetensors.*safetensors'):
+        read_checkpoint(str(path))
+
+
+def test_devices_are_the_callers(tmp_path):
+    path = str(tmp_path / 'x.pth')
+    torch.save(dict(a=torch.ones(2)), path)
+    asked = []
+
+    def here(storage, location):
+        asked.append(location)
+        return storage
+
+    for where in (None, 'cpu', torch.device('cpu'), dict(cpu='cpu'), here):
+        assert read_checkpoint(path, where)['a'].device.type == 'cpu'
+    assert asked == ['cpu']
+    assert read_checkpoint(path, 'meta')['a'].is_meta
+    with open(path, 'rb') as file:
+        assert read_file(file, 'meta', name='x')['a'].is_meta
 
 
 def test_a_missing_file_is_named():

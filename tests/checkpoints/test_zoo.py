@@ -1,10 +1,14 @@
 """kw://NAME against a server on the loopback."""
 
+import hashlib
 import http.server
 import io
+import multiprocessing
+import os
 import sys
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +19,11 @@ from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.models.backbones import ConvNeXt, MobileNetV2, ResNet
 
-from kw_mm.checkpoints import published_models, read_checkpoint
+from kw_mm.checkpoints import published_models, read_checkpoint, zoo
 from kw_mm.checkpoints.convert import convert
+from kw_mm.checkpoints.loading import load_weights
 from kw_mm.checkpoints.names import MOBILENET_V2, facebook_convnext, rename, reverse
+from kw_mm.checkpoints.zoo import fetch
 from kw_mm.errors import CheckpointError
 from kw_mm.models import DynamicMobileNetV2, KWResNet
 from kw_mm.warehouse.warehouses import list_cells
@@ -31,7 +37,10 @@ def file_of(content):
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    """Serves ``files``: {name: bytes} and ``redirects``: {name: URL}, under a bad file name; the cache folder is empty."""
+    """Serves ``files``: {name: bytes} and ``redirects``: {name: URL}, under a bad file name.
+
+    The cache folder is empty.
+    """
     files, asked, redirects = {}, [], {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -59,11 +68,22 @@ def server(monkeypatch, tmp_path):
         files,
         asked,
         redirects,
-        tmp_path / 'cache/weights',
+        tmp_path / 'cache/weights/downloads',
     )
     httpd.url = f'http://127.0.0.1:{httpd.server_port}'
     yield httpd
     httpd.shutdown()
+
+
+FILES = ['resnet18-kw1x-imagenet.pth', 'resnet18-kw1x-imagenet.pth.sha256']
+
+
+def classifier(backbone, channels):
+    head = dict(type='LinearClsHead', num_classes=1000, in_channels=channels)
+    neck = dict(type='GlobalAveragePooling')
+    return MODELS.build(
+        dict(type='mmpretrain.ImageClassifier', backbone=backbone, neck=neck, head=head)
+    )
 
 
 def cached(server):
@@ -78,7 +98,12 @@ def test_the_table_has_every_published_model():
     assert models['mask-rcnn-resnet50-kw4x-coco'].scores == (42.4, 38.9)
 
 
-def test_it_is_downloaded_converted_cached_and_loaded(server):
+def test_the_table_takes_hashes():
+    assert not any(model.sha256 for model in published_models().values())  # nobody has seen them
+    assert zoo.TABLE.read_text().splitlines()[0].endswith(',google_drive_id,sha256')
+
+
+def test_it_is_downloaded_cached_as_it_is_and_loaded(server):
     published = Golden('kw1x_resnet18').state_dict()
     server.files['resnet18-kw1x-imagenet'] = file_of(dict(model=published, epoch=3))
     for _ in range(2):
@@ -90,14 +115,16 @@ def test_it_is_downloaded_converted_cached_and_loaded(server):
             list_cells(backbone.warehouses['stage1'].cells),
             published['warehouse_manager.weights.0'],
         )
-    assert server.asked == ['resnet18-kw1x-imagenet'] and cached(server) == [
-        'resnet18-kw1x-imagenet.pth'
-    ]
+    assert server.asked == ['resnet18-kw1x-imagenet'] and cached(server) == FILES
+    assert (server.cache / FILES[0]).read_bytes() == server.files['resnet18-kw1x-imagenet']
     content = CheckpointLoader.load_checkpoint('kw://resnet18-kw1x-imagenet')  # mmengine's own road
-    assert torch.equal(content['state_dict']['head.fc.bias'], published['fc.bias'])
+    assert torch.equal(content['model']['fc.bias'], published['fc.bias']) and content['epoch'] == 3
+    model = classifier(dict(type='KWResNet', depth=18, _scope_='kw_mm'), 512)
+    load_weights(model, 'kw://resnet18-kw1x-imagenet')
+    assert torch.equal(model.head.fc.bias, published['fc.bias'])
 
 
-def test_odconv_is_converted_too(server):
+def test_odconv_is_adapted_too(server):
     published = Golden('odconv4x_mobilenetv2_100').state_dict()
     wrapped = {f'module.{key}': value for key, value in published.items()}
     server.files['mobilenetv2-odconv4x-imagenet'] = file_of(dict(state_dict=wrapped))
@@ -111,11 +138,13 @@ def test_odconv_is_converted_too(server):
     assert torch.equal(
         backbone.conv2.conv.attention.norm.bias, published['features.18.0.attention.bn.bias']
     )
-    content = CheckpointLoader.load_checkpoint('kw://mobilenetv2-odconv4x-imagenet')
-    assert torch.equal(content['state_dict']['head.fc.weight'], published['classifier.1.weight'])
+    conv = dict(type='ODConv2d', num_kernels=4)
+    model = classifier(dict(type='DynamicMobileNetV2', conv=conv, _scope_='kw_mm'), 1280)
+    load_weights(model, 'kw://mobilenetv2-odconv4x-imagenet')
+    assert torch.equal(model.head.fc.weight, published['classifier.1.weight'])
 
 
-def test_static_baselines_get_mmpretrains_names(server):
+def test_static_baselines_adapt_the_authors_names(server):
     plain = ResNet(50)
     server.files['resnet50-imagenet'] = file_of(
         {**plain.state_dict(), 'fc.weight': torch.zeros(1000, 2048)}
@@ -124,9 +153,7 @@ def test_static_baselines_get_mmpretrains_names(server):
         dict(
             type='mmpretrain.ResNet',
             depth=50,
-            init_cfg=dict(
-                type='Pretrained', checkpoint='kw://resnet50-imagenet', prefix='backbone.'
-            ),
+            init_cfg=dict(type='Pretrained', checkpoint='kw://resnet50-imagenet'),
         )
     )
     baseline.init_weights()
@@ -151,15 +178,12 @@ def test_static_baselines_get_mmpretrains_names(server):
     names = reverse(facebook_convnext(plain.depths))
     published = {rename(key, names): value for key, value in plain.state_dict().items()}
     server.files['convnext-tiny-imagenet'] = file_of(published)
-    for options in (dict(type='StaticConvNeXt'), dict(type='mmpretrain.ConvNeXt', arch='tiny')):
-        init_cfg = dict(
-            type='Pretrained', checkpoint='kw://convnext-tiny-imagenet', prefix='backbone.'
-        )
-        baseline = MODELS.build(dict(options, init_cfg=init_cfg))
-        baseline.init_weights()
-        assert torch.equal(
-            baseline.stages[2][8].depthwise_conv.weight, plain.stages[2][8].depthwise_conv.weight
-        )
+    init_cfg = dict(type='Pretrained', checkpoint='kw://convnext-tiny-imagenet')
+    baseline = MODELS.build(dict(type='StaticConvNeXt', init_cfg=init_cfg))
+    baseline.init_weights()
+    assert torch.equal(
+        baseline.stages[2][8].depthwise_conv.weight, plain.stages[2][8].depthwise_conv.weight
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,7 +193,7 @@ def test_static_baselines_get_mmpretrains_names(server):
         (b'<!DOCTYPE html><html>Google Drive - Quota exceeded' + bytes(2000), 'web page'),
         (b'PK', 'web page'),
         (b'PK\x03\x04' + bytes(5000), 'damaged or not a checkpoint'),
-        (file_of({'a': torch.zeros(2000)}), 'unknown network'),
+        (file_of({'a': list(range(2000))}), 'no weights'),
     ],
 )
 def test_what_is_no_checkpoint_says_what_to_do_and_leaves_nothing(server, content, reason):
@@ -182,21 +206,136 @@ def test_what_is_no_checkpoint_says_what_to_do_and_leaves_nothing(server, conten
         backbone.init_weights()
     message = str(error.value)
     assert 'https://drive.google.com/file/d/1aLaO8QV9QYdfv5GE2tg9iDWLeEJfkrKY/view' in message
-    assert (
-        str(server.cache / 'downloads/resnet18-kw1x-imagenet.pth') in message
-        and '\n' not in message
-    )
+    assert str(server.cache / 'resnet18-kw1x-imagenet.pth') in message and '\n' not in message
     assert cached(server) == []
 
 
+def test_an_unknown_network_is_named_when_it_is_loaded(server):
+    server.files['resnet18-kw1x-imagenet'] = file_of({'a': torch.zeros(2000)})
+    backbone = KWResNet(
+        18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet')
+    )
+    with pytest.raises(CheckpointError, match='kw://resnet18-kw1x-imagenet.*unknown network'):
+        backbone.init_weights()
+
+
 def test_a_file_fetched_by_hand_is_used(server):
-    path = server.cache / 'downloads/resnet18-kw1x-imagenet.pth'
+    path = server.cache / 'resnet18-kw1x-imagenet.pth'
     path.parent.mkdir(parents=True)
     path.write_bytes(file_of(Golden('kw1x_resnet18').state_dict()))
     KWResNet(
         18, init_cfg=dict(type='Pretrained', checkpoint='kw://resnet18-kw1x-imagenet')
     ).init_weights()
-    assert server.asked == []
+    assert server.asked == [] and cached(server) == FILES
+
+
+def test_a_bad_file_fetched_by_hand_is_named_and_its_hash_not_kept(server):
+    path = server.cache / 'resnet18-kw1x-imagenet.pth'
+    path.parent.mkdir(parents=True)
+    path.write_text('<html>quota exceeded</html>')
+    with pytest.raises(CheckpointError, match='it is text.*in a browser'):
+        fetch('resnet18-kw1x-imagenet')
+    path.write_bytes(SMALL)
+    assert fetch('resnet18-kw1x-imagenet') == path and cached(server) == FILES
+
+
+def test_the_converted_files_of_earlier_versions_are_left_alone(server):
+    old = server.cache.parent / 'resnet18-kw1x-imagenet.pth'
+    old.parent.mkdir(parents=True)
+    old.write_text('converted')
+    server.files['resnet18-kw1x-imagenet'] = SMALL
+    assert fetch('resnet18-kw1x-imagenet').read_bytes() == SMALL
+    assert old.read_text() == 'converted'
+
+
+SMALL = file_of(dict(a=torch.zeros(2000)))
+OTHER = file_of(dict(a=torch.ones(2000)))
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_the_hash_found_first_is_kept_as_sha256sum_checks_it(server):
+    server.files['resnet18-kw1x-imagenet'] = SMALL
+    fetch('resnet18-kw1x-imagenet')
+    record = server.cache / FILES[1]
+    assert record.read_text() == f'{sha256(SMALL)}  {FILES[0]}\n'
+
+
+def test_a_file_that_changes_is_refused_with_both_hashes(server):
+    server.files['resnet18-kw1x-imagenet'] = SMALL
+    path = fetch('resnet18-kw1x-imagenet')
+    path.write_bytes(OTHER)
+    with pytest.raises(CheckpointError) as error:
+        CheckpointLoader.load_checkpoint('kw://resnet18-kw1x-imagenet')
+    message = str(error.value)
+    assert f'{path} has changed' in message and '\n' not in message
+    assert f'must be {sha256(SMALL)}' in message and f'got {sha256(OTHER)}' in message
+    assert 'Remove it and try again' in message
+    assert f'if you trust the file that is there now, remove {path}.sha256' in message
+    (server.cache / FILES[1]).unlink()
+    assert CheckpointLoader.load_checkpoint('kw://resnet18-kw1x-imagenet')['a'][0] == 1
+    assert (server.cache / FILES[1]).read_text().startswith(sha256(OTHER))
+
+
+def test_a_download_that_differs_from_the_one_before_is_refused_with_both_hashes(server):
+    server.files['resnet18-kw1x-imagenet'] = SMALL
+    fetch('resnet18-kw1x-imagenet').unlink()
+    server.files['resnet18-kw1x-imagenet'] = OTHER
+    with pytest.raises(CheckpointError) as error:
+        fetch('resnet18-kw1x-imagenet')
+    message = str(error.value)
+    assert 'another file was downloaded than before' in message and '\n' not in message
+    assert f'must be {sha256(SMALL)}' in message and f'got {sha256(OTHER)}' in message
+    assert 'in a browser and save it as' in message and f'{FILES[1]}' in message
+    assert cached(server) == FILES[1:]
+    server.files['resnet18-kw1x-imagenet'] = SMALL
+    assert fetch('resnet18-kw1x-imagenet').read_bytes() == SMALL
+
+
+@pytest.mark.parametrize('by_hand', [False, True])
+def test_the_tables_hash_is_binding(server, monkeypatch, by_hand):
+    name = 'resnet18-kw1x-imagenet'
+    known = replace(published_models()[name], sha256=sha256(SMALL))
+    monkeypatch.setattr(zoo, 'published_models', lambda: {name: known})
+    server.files[name] = OTHER
+    if by_hand:
+        server.cache.mkdir(parents=True)
+        (server.cache / FILES[0]).write_bytes(OTHER)
+    with pytest.raises(CheckpointError) as error:
+        fetch(name)
+    message = str(error.value)
+    assert f'{sha256(SMALL)} (from published_models.csv), got {sha256(OTHER)}' in message
+    assert 'if you trust' not in message
+    assert cached(server) == (FILES[:1] if by_hand else [])
+    if by_hand:
+        (server.cache / FILES[0]).unlink()
+    server.files[name] = SMALL
+    assert fetch(name).read_bytes() == SMALL and cached(server) == FILES[:1]
+
+
+def ask(name, ready, answers):
+    ready.wait()
+    answers.put(fetch(name).read_bytes() == SMALL)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_of_several_processes_one_downloads(server):
+    server.files['resnet18-kw1x-imagenet'] = SMALL
+    context = multiprocessing.get_context('fork')
+    ready, answers = context.Event(), context.Queue()
+    ranks = [
+        context.Process(target=ask, args=('resnet18-kw1x-imagenet', ready, answers))
+        for _ in range(4)
+    ]
+    for rank in ranks:
+        rank.start()
+    ready.set()
+    assert [answers.get(timeout=60) for _ in ranks] == [True] * 4
+    for rank in ranks:
+        rank.join()
+    assert server.asked == ['resnet18-kw1x-imagenet'] and cached(server) == FILES
 
 
 def test_no_gdown_says_how_to_get_it(server, monkeypatch):
@@ -241,7 +380,7 @@ def test_another_budget_in_the_file_is_refused_when_it_is_loaded(server):
 def test_a_name_is_one_of_the_table_and_never_a_path(server, name):
     with pytest.raises(CheckpointError, match='is not a published model'):
         CheckpointLoader.load_checkpoint(f'kw://{name}')
-    assert server.asked == [] and not server.cache.exists()
+    assert server.asked == [] and not server.cache.parent.exists()
 
 
 def written(folder):
@@ -254,7 +393,11 @@ def test_file_names_of_servers_are_ignored(server, tmp_path):
     server.files['a/../../..%2f..%2fescaped.pth'] = file_of(Golden('kw1x_resnet18').state_dict())
     CheckpointLoader.load_checkpoint(f'kw://{name}')
     assert len(server.asked) == 2
-    assert written(tmp_path) == [f'cache/weights/.{name}.pth.lock', f'cache/weights/{name}.pth']
+    assert written(tmp_path) == [
+        f'cache/weights/downloads/.{name}.pth.lock',
+        f'cache/weights/downloads/{name}.pth',
+        f'cache/weights/downloads/{name}.pth.sha256',
+    ]
 
 
 def test_a_redirect_to_a_local_file_is_not_followed(server, tmp_path):
@@ -274,7 +417,7 @@ def test_gdown_is_told_where_to_write(server, monkeypatch, tmp_path):
     monkeypatch.delenv('KW_MM_MIRROR')
     monkeypatch.setitem(sys.modules, 'gdown', SimpleNamespace(download=download))
     CheckpointLoader.load_checkpoint('kw://resnet18-kw1x-imagenet')
-    assert cached(server) == ['resnet18-kw1x-imagenet.pth']
+    assert cached(server) == FILES
 
 
 @pytest.mark.parametrize(

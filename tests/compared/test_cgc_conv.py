@@ -11,15 +11,11 @@ def gate_by_hand(gate, image):
     context = (
         F.adaptive_avg_pool2d(image, (kh, kw)).reshape(len(image), kh * kw) @ gate.encode.weight.T
     )
-    norm = {
-        name: lambda v, n=getattr(gate, name): F.relu(
-            F.batch_norm(v, n.running_mean, n.running_var, n.weight, n.bias, eps=n.eps)
-        )
-        for name in ('norm_in', 'norm_mix', 'norm_out')
-    }
 
-    def normed(name, rows):
-        return norm[name](rows.T).T  # channels are rows
+    def normed(name, rows):  # channels are rows
+        n = getattr(gate, name)
+        out = F.batch_norm(rows.T, n.running_mean, n.running_var, n.weight, n.bias, eps=n.eps)
+        return F.relu(out).T
 
     of_inputs = normed('norm_in', context) @ gate.decode_in.weight.T
     size = len(image) // gate.groups

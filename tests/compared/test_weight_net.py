@@ -6,7 +6,7 @@ from kw_mm.compared.weight_net import WeightNetConv2d
 
 
 def kernel_by_grouped_linear(conv, image):
-    """The kernel as the paper makes it: a linear layer in G C_out groups, here with one input each."""
+    """The kernel as the paper makes it: a linear layer in G C_out groups of one input each."""
     attention = conv.attention
     activations = torch.sigmoid(attention.fc2(attention.fc1(image.mean(dim=(1, 2)))))  # (M C_out, )
     made = F.conv2d(

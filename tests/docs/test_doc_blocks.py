@@ -1,4 +1,4 @@
-"""Every command and Python block of the documentation runs, or says what it needs and names what exists."""
+"""Every block of the documentation runs, or says what it needs and names what exists."""
 
 import re
 import sys
@@ -13,11 +13,8 @@ from run_tools import ROOT
 from kw_mm.run_config import load_config
 
 DOCS = {path.name: path for path in sorted((ROOT / 'docs').glob('*.md'))}
-CHECKED = (
-    'performance.md',
-    'pretrained.md',
-    'results.md',
-)  # long measurements and runs, tested elsewhere
+# long measurements and runs, tested elsewhere
+CHECKED = ('performance.md', 'pretrained.md', 'results.md')
 TRAINED_BY = {
     'tools/dist_train.sh': 'train',
     'tools/slurm_train.sh': 'train',
@@ -27,7 +24,7 @@ TRAINED_BY = {
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """An empty folder with tools and configs, as the page's reader stands in, from which files can be imported."""
+    """The folder a page's reader works in: tools and configs, and files in it can be imported."""
     for name in ('tools', 'configs'):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
@@ -150,7 +147,8 @@ def test_a_command_that_does_not_exist_is_found(place, help_of):
         'python tools/trian.py x',
         'python tools/train.py configs/nowhere.py',
         'python tools/train.py --fast',
-        'python tools/train.py configs/mask_rcnn_kw_r50_1x_coco.py --cfg-options model.backbon.depth=18',
+        'python tools/train.py configs/mask_rcnn_kw_r50_1x_coco.py '
+        '--cfg-options model.backbon.depth=18',
     ):
         with pytest.raises(AssertionError):
             check_command(commands(line)[0], place, help_of)

@@ -1,4 +1,4 @@
-"""The synthetic set: valid COCO, annotations that match the pixels, reproducible, and nobody's files lost."""
+"""The synthetic set: valid COCO, annotations that match the pixels, reproducible, no files lost."""
 
 import json
 from pathlib import Path
@@ -101,7 +101,10 @@ def test_mmdet_reads_the_set(root):
 
 @pytest.mark.parametrize('index', range(8))
 def test_each_shape_is_painted_where_its_annotation_says(index, monkeypatch):
-    """Painted flat in a colour of its own, every instance fills its region, and no paint lies outside of all regions."""
+    """Painted flat in a colour of its own, every instance fills its region.
+
+    And no paint lies outside of all regions.
+    """
     flat = iter(np.linspace(0.2, 1, MAX_SHAPES))
     monkeypatch.setattr(
         shape_scene, '_texture', lambda rng, size, *_, **__: np.zeros((size, size, 3))

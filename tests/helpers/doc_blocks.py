@@ -1,10 +1,11 @@
 """The fenced blocks of a Markdown page, and the comments before them that say how they are tested.
 
-    <!-- needs: gpu coco -->                a bash block that is checked (scripts, configs, options)
-    and not run <!-- tested: tests/... -->              the same; the test file named runs the
-    block's tools <!-- small: train --cfg-options ... --> a bash block that is run, with more
-    options for the tools named <!-- file: NAME.py -->                  a Python block that is a
-    file; a config is built
+    <!-- needs: gpu coco -->                a bash block that is checked (scripts, configs,
+                                            options) and not run
+    <!-- tested: tests/... -->              the same; the test file named runs the block's tools
+    <!-- small: train --cfg-options ... --> a bash block that is run, with more options for the
+                                            tools named
+    <!-- file: NAME.py -->                  a Python block that is a file; a config is built
 
 Any other bash block is run as it is, and any other Python block executed.
 """
@@ -46,7 +47,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def commands(text: str) -> list[Command]:
-    """The commands of a bash block, joined by ``&&`` or on lines of their own; variables before them are left out."""
+    """The commands of a bash block, one a line or joined by ``&&``, without their variables."""
     found = []
     for line in re.sub(r'\\\n', ' ', text).splitlines():
         for part in re.split(r'\s&&\s', line):

@@ -1,4 +1,4 @@
-"""Exact values of the published models, computed with the published code; data/golden/README.md says how."""
+"""Exact values of the published models, computed with their code; see data/golden/README.md."""
 
 import json
 import zlib
@@ -20,6 +20,7 @@ class Golden:
         self.name = name
         self.meta = json.loads((FOLDER / f'{name}.json').read_text())
         self.outputs = dict(np.load(FOLDER / f'{name}.npz'))
+        assert all(value.dtype in (np.float64, np.int64) for value in self.outputs.values())
 
     def state_dict(self) -> dict[str, Tensor]:
         """A checkpoint in the published layout; every entry's values follow from its key."""
@@ -35,7 +36,7 @@ class Golden:
             if feature == 'logits'
             else flat[:, :: max(1, flat.shape[1] // 64)][:, :64]
         )
-        return float(np.abs(sampled.numpy() - expected).max() / np.abs(expected).max())
+        return float(np.abs(sampled.double().numpy() - expected).max() / np.abs(expected).max())
 
 
 def images() -> Tensor:

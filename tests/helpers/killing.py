@@ -1,4 +1,4 @@
-"""Kill real training runs and resume them until they finish: python tests/helpers/killing.py --kills 20.
+"""Kill real training runs and resume them: python tests/helpers/killing.py --kills 20.
 
 Each attempt is a fork of this process that runs tools/train.py. Moments of death, all by the
 kernel:
@@ -24,6 +24,7 @@ import os
 import random
 import resource
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -41,7 +42,8 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5), dict(type='RandomChoiceResize', scales=[(48, 48), (64, 64)]),
     dict(type='PhotoMetricDistortion'), dict(type='PackDetInputs')]
 train_dataloader = dict(
-    batch_size=4, num_workers=2, persistent_workers=True, dataset=dict(data_root=data_root, pipeline=train_pipeline))
+    batch_size=4, num_workers=2, persistent_workers=True,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=4, dataset=dict(data_root=data_root))
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
 train_cfg = dict(max_epochs=4, val_interval=2)
@@ -66,6 +68,7 @@ PATTERN = ('time', 'write', 'time', 'sync', 'damage')
 
 def prepare(folder: Path) -> Path:
     """Draw the images and write the config."""
+    sys.path.insert(0, str(ROOT / 'examples'))
     from shapes import write_shapes
 
     write_shapes(str(folder / 'shapes'), num_train=12, num_val=4, size=64, seed=0)
@@ -126,7 +129,11 @@ def attempt(moment: str, config: Path, work_dir: Path, reference: dict, rng: ran
 
 
 def check_files(work_dir: Path, damaged: bool) -> bool:
-    """Whether a checkpoint was being written; raises if one that has its name is not whole, unless we did that."""
+    """Whether a checkpoint was being written.
+
+    Raises:
+        AssertionError: One that has its name is not whole, and we did not do that.
+    """
     from kw_mm.training.resuming import checkpoints_of, problem_of
 
     for path in work_dir.glob('*.pth') if not damaged else []:
@@ -147,7 +154,7 @@ def damage_newest(work_dir: Path, rng: random.Random) -> bool:
 
 
 def logged(work_dir: Path):
-    """Every logged training step of all attempts. Of an attempt that was killed the last line can be a part."""
+    """Every logged training step of all attempts, of whose last lines a part can be lacking."""
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines(keepends=True):
             record = json.loads(line) if line.endswith('\n') else {}

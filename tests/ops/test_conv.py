@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from kw_mm.ops import conv2d_per_image, linear_per_image, reference_path
-from kw_mm.ops.backends import cpu as one_by_one
-from kw_mm.ops.patches import Patches
-from kw_mm.ops.pool import pool_and_pass
+from kw_mm.ops import Geometry, conv2d_per_image, linear_per_image, reference_path
+from kw_mm.ops.backends import cpu
+from kw_mm.ops.backends.torch import Patches
+from kw_mm.ops.pool import average_and_pass
 
 GEOMETRIES = {
     'pointwise': dict(kernel_size=1),
@@ -48,10 +48,10 @@ def close(found, expected):
     )
 
 
-@pytest.fixture(params=['at once', 'one by one'])
+@pytest.fixture(params=['at once', 'in turn'])
 def several(request, monkeypatch):
-    """How several images are convolved: these are too small to be taken one by one unasked."""
-    monkeypatch.setattr(one_by_one, 'LEAST_MACS', 0 if request.param == 'one by one' else 1e9)
+    """How several images are convolved: these are too small to be taken in turn unasked."""
+    monkeypatch.setattr(cpu, 'WORTH_A_CALL', 0 if request.param == 'in turn' else 1e9)
 
 
 @pytest.mark.usefixtures('several')
@@ -95,12 +95,12 @@ def test_channels_last_stays(name, size):
 
 def test_patches_are_those_of_unfold():
     x = torch.randn(2, 3, 8, 7, dtype=torch.double, requires_grad=True)
-    geometry = ((3, 2), (2, 1), (1, 2), (1, 2))
-    found = Patches.apply(x, *geometry)
-    kernel, stride, padding, dilation = geometry
+    kernel, stride, padding, dilation = (3, 2), (2, 1), (1, 2), (1, 2)
+    geometry = Geometry(kernel, stride, padding, dilation)
+    found = Patches.apply(x, geometry)
     expected = nn.functional.unfold(x, kernel, dilation, padding, stride)  # channels slowest
     assert torch.equal(found.unflatten(1, (6, 3)).transpose(1, 2).flatten(1, 2), expected)
-    assert torch.autograd.gradcheck(lambda x: Patches.apply(x, *geometry), x)
+    assert torch.autograd.gradcheck(lambda x: Patches.apply(x, geometry), x)
 
 
 def test_pooling_passes_both_gradients():
@@ -110,7 +110,7 @@ def test_pooling_passes_both_gradients():
         lambda pooled, y: pooled.sin().sum(),
         lambda pooled, y: y.sin().sum(),
     ):
-        (found,) = torch.autograd.grad(use(*pool_and_pass(x)), x)
+        (found,) = torch.autograd.grad(use(*average_and_pass(x)), x)
         (expected,) = torch.autograd.grad(use(x.mean(dim=(2, 3)), x), x)
         torch.testing.assert_close(found, expected)
 
@@ -137,11 +137,11 @@ def test_contiguous_features_stay_contiguous_with_kernels_that_are_not(size, gro
 
 
 @pytest.mark.parametrize('name', ['pointwise', '3x3', '3x3, stride'])
-def test_one_by_one_under_autocast(name, monkeypatch):
+def test_in_turn_under_autocast(name, monkeypatch):
     """In autocast's dtype, with gradients in the leaves' own; as exact as all images at once."""
     x, kernels, bias, arguments = case(GEOMETRIES[name], 3, (11, 9))
     exact, exact_gradients = run(x, kernels, bias, arguments)
-    monkeypatch.setattr(one_by_one, 'LEAST_MACS', 0)
+    monkeypatch.setattr(cpu, 'WORTH_A_CALL', 0)
     with torch.autocast('cpu', torch.bfloat16):
         found, gradients = run(x, kernels, bias, arguments)
     assert found.dtype == torch.bfloat16
@@ -150,8 +150,8 @@ def test_one_by_one_under_autocast(name, monkeypatch):
     assert all(gradient.dtype == torch.float32 for gradient in gradients)
 
 
-def test_one_by_one_gives_only_the_gradients_that_are_wanted(monkeypatch):
-    monkeypatch.setattr(one_by_one, 'LEAST_MACS', 0)
+def test_in_turn_gives_only_the_gradients_that_are_wanted(monkeypatch):
+    monkeypatch.setattr(cpu, 'WORTH_A_CALL', 0)
     x, kernels, bias, arguments = case(GEOMETRIES['3x3'], 2, (5, 5))
     for wanted in ((True, False, False), (False, True, False), (False, False, True)):
         leaves = [

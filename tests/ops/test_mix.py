@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from kw_mm.ops import reference_path
-from kw_mm.ops.backends import cpu as one_by_one
-from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
+from kw_mm.ops.backends import CPU, cpu
+from kw_mm.warehouse import apply_kernel_warehouse
 
 
 def network(**options):
@@ -66,7 +66,7 @@ def test_fast_and_reference_path_have_the_same_gradients(x, options, tau):
 @pytest.mark.parametrize('reentrant', [False, True])
 @pytest.mark.parametrize('part', [slice(0, 7), slice(2, 5), slice(2, 7)], ids=str)
 def test_a_part_recomputed_in_the_backward_pass(x, part, reentrant):
-    """Reentrant: a backward pass within the backward pass, both with layers of the same warehouse."""
+    """Reentrant: a backward pass within another one, both with layers of the same warehouse."""
 
     def run(net, x):
         for layer in net[: part.start]:
@@ -83,16 +83,17 @@ def test_a_part_recomputed_in_the_backward_pass(x, part, reentrant):
     same(gradients(net, x.clone(), run), expected)
 
 
-@pytest.mark.parametrize('least_macs', [0, 1e9], ids=['one by one', 'at once'])
-def test_kernels_mixed_again_in_the_backward_pass(x, least_macs, monkeypatch):
-    monkeypatch.setattr(one_by_one, 'LEAST_MACS', least_macs)
+@pytest.mark.parametrize('worth_a_call', [0, 1e9], ids=['in turn', 'at once'])
+def test_kernels_mixed_again_in_the_backward_pass(x, worth_a_call, monkeypatch):
+    monkeypatch.setattr(cpu, 'WORTH_A_CALL', worth_a_call)
     kept, again = network(), network(assemble_checkpoint=True)
-    mixed = []
-    for net in (kept, again):
-        for layer in kw_layers(net).values():
-            layer.assemble = lambda alpha, assemble=layer.assemble, **_: (
-                mixed.append(len(alpha)) or assemble(alpha)
-            )
+    mixed, kernels = [], CPU.kernels
+
+    def counted(alpha, *args, **options):
+        mixed.append(len(alpha))
+        return kernels(alpha, *args, **options)
+
+    monkeypatch.setattr(CPU, 'kernels', counted)
     expected = gradients(kept, x)
     assert len(mixed) == 4
     same(gradients(again, x), expected)
@@ -209,7 +210,7 @@ def test_under_autocast_gradients_are_float32_and_close(x, dtype):
 
 @pytest.mark.parametrize('behind_autograd', [False, True])
 def test_cells_cast_for_autocast_are_those_of_the_step(x, behind_autograd):
-    """In the usual loop the loss, and with it the graph, of a step lives until the next one's is there."""
+    """In the usual loop a step's loss, and so its graph, lives until the next one's is there."""
 
     def losses(keep):
         net, found = network(), []

@@ -1,4 +1,4 @@
-"""Random layers: what is cut is put back, m and n are what the formulas say, and what cannot be is refused in a sentence.
+"""Random layers: what is cut is put back, m and n are as the formulas say, the rest is refused.
 
 ``pytest tests/ops/test_random_geometries.py --hypothesis-profile search`` tries 3000 new cases of
 each.
@@ -124,12 +124,8 @@ def test_mixtures_and_cells_are_what_the_formulas_say(plain, budget):
         return
     network = put(plain, budget=budget)
     warehouse, put_layers = network.warehouses['all'], kw_layers(network).values()
-    assert warehouse.num_cells == warehouse.cells.shape[1] == cells
-    assert list(warehouse.cell_shape) == cell and list(warehouse.cells.shape) == [
-        cell[0],
-        cells,
-        cell[1],
-    ]
+    assert warehouse.num_cells == cells and list(warehouse.cell_shape) == cell
+    assert list(warehouse.cells.shape) == [cells, *cell]
     assert [layer.partition.num_mixtures for layer in put_layers] == mixtures
     assert [list(layer.attention.beta.shape) for layer in put_layers] == [
         [m, cells + 1] for m in mixtures

@@ -1,4 +1,4 @@
-"""No tool executes what a checkpoint from a stranger holds, on any of the roads by which a file can come in."""
+"""No tool executes what a stranger's checkpoint holds, whichever way the file comes in."""
 
 import http.server
 import json
@@ -47,7 +47,7 @@ class Bomb:
 
 @pytest.fixture(scope='module')
 def roads(small_config, shapes, tmp_path_factory):
-    """Every road walked, one after the other: {road: (exit status, output)}, and the folder that the bomb would make."""
+    """Every road walked: {road: (exit status, output)}, and the folder the bomb would make."""
     folder = tmp_path_factory.mktemp('untrusted')
     bomb, exploded = folder / 'bomb.pth', folder / 'exploded'
     torch.save(

@@ -1,12 +1,17 @@
 """The order in which checkpoints are written and removed, against mmengine's hook."""
 
 import errno
+import io
 import os
 import re
+import tempfile
+from contextlib import contextmanager
 
 import pytest
 import torch
+from mmengine import fileio
 from mmengine.evaluator import BaseMetric
+from mmengine.fileio import BaseStorageBackend, FileClient, LocalBackend, register_backend
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from run_tools import ROOT
@@ -100,8 +105,7 @@ def content(folder):
     ],
     ids=str,
 )
-def test_it_leaves_what_mmengines_hook_leaves(tmp_path, monkeypatch, options):
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')  # mmengine's cannot publish without
+def test_it_leaves_what_mmengines_hook_leaves(tmp_path, options):
     for kind in ('CheckpointHook', 'SafeCheckpointHook'):
         torch.manual_seed(0)
         runner(tmp_path / kind, kind, epochs=5, **options).train()
@@ -117,6 +121,112 @@ def test_it_leaves_what_mmengines_hook_leaves(tmp_path, monkeypatch, options):
         assert os.path.dirname(record) == str(folder) and os.path.isfile(record)
 
 
+class Cloud(BaseStorageBackend):
+    """Object storage: keys and contents; it knows neither folders nor renaming."""
+
+    content, log = {}, []
+
+    def get(self, filepath):
+        return self.content[filepath]
+
+    def get_text(self, filepath):
+        return self.get(filepath).decode()
+
+    def put(self, obj, filepath):
+        assert filepath.startswith('cloud://')
+        self.log.append(('put', os.path.basename(filepath)))
+        self.content[filepath] = obj
+
+    def isfile(self, filepath):
+        return filepath in self.content
+
+    def isdir(self, filepath):
+        return False
+
+    def remove(self, filepath):
+        self.log.append(('remove', os.path.basename(filepath)))
+        del self.content[filepath]
+
+    def join_path(self, *parts):
+        return '/'.join(parts)
+
+    @contextmanager
+    def get_local_path(self, filepath):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(self.get(filepath))
+            file.flush()
+            yield file.name
+
+
+for register in (register_backend, FileClient.register_backend):  # mmengine asks both
+    register('cloud', Cloud, prefixes='cloud', force=True)
+
+
+def in_the_cloud(tmp_path, monkeypatch, kind, **hook):
+    """What a run leaves there, and the order of what it did."""
+    monkeypatch.setattr(Cloud, 'content', {})
+    monkeypatch.setattr(Cloud, 'log', [])
+    runner(tmp_path / kind / 'run', kind, epochs=5, out_dir='cloud://bucket', **hook).train()
+    record = (tmp_path / kind / 'run/last_checkpoint').read_text()
+    assert record == 'cloud://bucket/run/epoch_5.pth'
+    return sorted(Cloud.content), Cloud.log
+
+
+@pytest.mark.parametrize('backend', [{}, dict(backend_args=dict(backend='cloud'))], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(interval=1, max_keep_ckpts=1),
+        dict(interval=1, max_keep_ckpts=1, save_best='top1'),
+        dict(interval=1, max_keep_ckpts=2, save_best=['top1', 'other'], rule=['greater', 'less']),
+    ],
+    ids=str,
+)
+def test_remote_storage_holds_what_mmengines_hook_leaves(tmp_path, monkeypatch, options, backend):
+    options = {**options, **backend}
+    stock, _ = in_the_cloud(tmp_path, monkeypatch, 'CheckpointHook', **options)
+    safe, log = in_the_cloud(tmp_path, monkeypatch, 'SafeCheckpointHook', **options)
+    assert safe == stock and 'cloud://bucket/run/epoch_5.pth' in safe
+    for done in log:
+        if done[0] == 'remove' and done[1].startswith('epoch'):
+            number = int(done[1][len('epoch_') : -len('.pth')]) + options['max_keep_ckpts']
+            assert ('put', f'epoch_{number}.pth') in log[: log.index(done)]
+    if 'save_best' in options:
+        removed = log.index(('remove', 'best_top1_epoch_1.pth'))
+        assert ('put', 'best_top1_epoch_2.pth') in log[:removed]
+
+
+def test_remote_storage_publishes(tmp_path, monkeypatch):
+    """mmengine's hook cannot read what it has put there."""
+    options = dict(interval=1, published_keys='state_dict', save_best='top1')
+    left, _ = in_the_cloud(tmp_path, monkeypatch, 'SafeCheckpointHook', **options)
+    published = [name for name in left if '-' in name]
+    assert [name.split('-')[0] for name in published] == [
+        'cloud://bucket/run/best_top1_epoch_5',
+        'cloud://bucket/run/epoch_5',
+    ]
+    for name in published:
+        assert list(torch.load(io.BytesIO(Cloud.content[name]))) == ['state_dict']
+
+
+def test_the_backend_serves_others_too(tmp_path, monkeypatch):
+    backend = dict(backend='atomic_local')
+    path = tmp_path / 'new/x.txt'
+    fileio.put_text('old', str(path), backend_args=backend)
+    fileio.put(b'newer', str(path), backend_args=backend)
+    assert path.read_text() == 'newer' and names(path.parent) == ['x.txt']
+    monkeypatch.setattr(LocalBackend, 'put', fail_halfway)
+    with pytest.raises(CheckpointError, match='x.txt.*No space left'):
+        fileio.put(b'lost', str(path), backend_args=backend)
+    assert path.read_text() == 'newer' and names(path.parent) == ['x.txt']
+
+
+def fail_halfway(self, data, path):
+    with open(path, 'wb') as file:
+        file.write(data[: len(data) // 2])
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+
 def test_checkpoints_go_to_out_dir(tmp_path):
     runner(tmp_path / 'run', interval=1, max_keep_ckpts=1, out_dir=str(tmp_path / 'out')).train()
     assert names(tmp_path / 'out/run') == ['epoch_3.pth']
@@ -128,7 +238,7 @@ class Death(BaseException):
 
 
 def steps_of(monkeypatch, folder, die_at=None):
-    """Record, at every rename and removal of a training run, which files there are; die at the n-th."""
+    """Record which files there are at every rename and removal of a run; die at the n-th."""
     seen = []
 
     def watched(function):
@@ -173,7 +283,6 @@ def test_death_at_any_step_leaves_a_whole_checkpoint_and_resuming_tidies_up(
     for path in tmp_path.glob('*.pth'):
         assert 'state_dict' in torch.load(path, weights_only=False)
     (tmp_path / '.epoch_9.pth.part').write_text('left over')
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     runner(tmp_path, resume=True, **options).train()
     assert [name for name in names(tmp_path) if not name.startswith('best')] == [
         'epoch_3.pth',

@@ -7,11 +7,10 @@ import random
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner.checkpoint import CheckpointLoader
 
 from kw_mm.errors import CheckpointError, UserError
 from kw_mm.training.diagnosis import full_disk_explained
-from kw_mm.training.resuming import checkpoints_of, newest_intact, problem_of, reading_to_resume
+from kw_mm.training.resuming import checkpoints_of, newest_intact, problem_of, read_to_resume
 
 
 class Bomb:
@@ -66,7 +65,10 @@ def test_names_of_the_users_own_template(tmp_path):
 
 @pytest.mark.parametrize('last', [None, ''])
 def test_without_a_record_the_largest_number_is_newest(tmp_path, last):
-    """As after death between the first checkpoint and last_checkpoint, or a torn write of the latter by mmengine's hook."""
+    """As after death between the first checkpoint and last_checkpoint.
+
+    Or after a torn write of the latter by mmengine's hook.
+    """
     save(tmp_path, 'epoch_2.pth', 'epoch_10.pth', last=last)
     assert found(tmp_path) == ['epoch_10.pth', 'epoch_2.pth']
     assert found(tmp_path / 'nowhere') == []
@@ -139,8 +141,7 @@ def test_whole_files_have_no_problem_and_are_not_executed(tmp_path, monkeypatch,
 
 
 def load(path, work_dir):
-    with reading_to_resume(str(path), str(work_dir)):
-        return CheckpointLoader.load_checkpoint(str(path), 'cpu', logger='silent')
+    return read_to_resume(str(path), str(work_dir))
 
 
 def test_files_of_the_own_work_dir_are_read_in_full(tmp_path):

@@ -1,4 +1,4 @@
-"""Options of the paper's ablations together; and DY-Conv, which KW is without partition, sharing and CAF."""
+"""The paper's ablations together; and DY-Conv, which is KW without partition, sharing and CAF."""
 
 import copy
 

@@ -19,7 +19,7 @@ def kw_conv(budget=2, **options):
 
 
 def assembled_by_hand(layer, x):
-    """One kernel per image from the definition: mixture i = sum_j alpha_ij e_j, mixtures put back in order."""
+    """From the definition: mixture i = sum_j alpha_ij e_j, mixtures put back in order."""
     alpha = layer.attention(x.mean(dim=(2, 3)), layer._shared[0].temperature)
     positions, out_blocks, in_blocks = layer.partition.grid
     cell_out, cell_in = layer.partition.cell_shape
@@ -119,7 +119,7 @@ def test_a_plain_kernel_does_not_fit_below_budget_1():
 
 
 def test_a_kernel_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r'\(12, 8, 1, 1\).*\(12, 8, 3, 3\)'):
+    with pytest.raises(ValueError, match=r'\(12, 8, 3, 3\).*\(12, 8, 1, 1\)'):
         kw_conv(kernel_size=3)[0].place_kernel(torch.zeros(12, 8, 1, 1))
 
 

@@ -1,81 +1,156 @@
-"""Convolution with one kernel per image out of operations that any file format can hold for every batch and size.
+"""Composite operators of torch, on any device and under torch.compile.
 
-A grouped convolution over the folded batch would write ``groups = B`` into the file, and choices by
-size would write the size. Here is one computation for each geometry: no attribute depends on the
-batch, no slice on the size.
+Which of the equivalent computations a layer takes follows from its geometry and the size of its
+input; ``docs/performance.md`` has the measurements behind each choice.
 """
 
-from collections.abc import Sequence
-from functools import reduce
+from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.modules.utils import _pair
+from torch.autograd.function import once_differentiable
 
-from ..reference import Size
+from ..geometry import Geometry
+from ..linear import linear_per_image
+from ..mix import SharedCells, mix_cells
+from ..partition import Partition
+from ..pool import average, average_and_pass
+from ..reference import grouped_conv2d
+from ..tracing import is_traced
 
-Pair = tuple[int, int]
+
+class TorchBackend:
+    """1x1: a matrix product; few positions: patches and a matrix product; else grouped."""
+
+    def pool(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Global average (B, C) of features (B, C, H, W), and the features, to be used once."""
+        return (average(x), x) if is_traced() else average_and_pass(x)
+
+    def kernels(
+        self, alpha: Tensor, cells: SharedCells, partition: Partition, *, transient: bool = False
+    ) -> Tensor:
+        """Kernels (B, C_out, C_in / groups, kh, kw) from attention (B, m, n)."""
+        return partition.assemble(mix_cells(alpha, cells))
+
+    def conv2d(
+        self,
+        x: Tensor,
+        kernels: Tensor,
+        bias: Tensor | None,
+        geometry: Geometry,
+        *,
+        keep_format: bool = True,
+    ) -> Tensor:
+        """Convolve image b with kernel b, see :func:`kw_mm.ops.convolve`."""
+        if geometry.is_pointwise:
+            return pointwise(strided(x, geometry), kernels, bias)
+        if len(x) == 1:
+            return single(x, kernels, bias, geometry, keep_format)
+        if fits_patches(x, kernels, geometry):
+            return multiply_patches(x, kernels, bias, geometry)
+        return grouped_conv2d(x, in_order_of(x, kernels), bias, geometry)
 
 
-def exported_conv2d(
-    x: Tensor,
-    kernels: Tensor,
-    bias: Tensor | None,
-    stride: Size,
-    padding: Size | str,
-    dilation: Size,
-    groups: int,
+def strided(x: Tensor, geometry: Geometry) -> Tensor:
+    """What a 1x1 convolution sees of its input."""
+    down, right = geometry.stride
+    return x if geometry.stride == (1, 1) else x[:, :, ::down, ::right]
+
+
+def pointwise(x: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
+    """1x1 convolution as one batched matrix product; channels-last where ``x`` is."""
+    weights = kernels.flatten(2)  # (B, C_out, C_in)
+    if is_channels_last(x):
+        return linear_per_image(x.permute(0, 2, 3, 1), weights, bias).permute(0, 3, 1, 2)
+    out = torch.bmm(weights, x.flatten(2))
+    out = out if bias is None else out + bias.to(out.dtype).view(1, -1, 1)
+    maps: Tensor = out.unflatten(2, x.shape[2:])
+    return maps
+
+
+def single(
+    x: Tensor, kernels: Tensor, bias: Tensor | None, geometry: Geometry, keep_format: bool
 ) -> Tensor:
-    """1x1: a matrix product; depthwise: the sum of shifted products; other: patches and a matrix product.
+    """A single image: its kernel is everyone's, there is nothing to fold or to group."""
+    kernels = in_order_of(x, kernels) if keep_format else kernels
+    return F.conv2d(
+        x,
+        kernels.squeeze(0),
+        bias,
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+        geometry.groups,
+    )
 
-    Arguments and result are those of :func:`kw_mm.ops.conv2d_per_image`.
+
+def fits_patches(x: Tensor, kernels: Tensor, geometry: Geometry) -> bool:
+    """Whether reading the kernels outweighs writing out the patches: positions < C_out."""
+    if geometry.groups != 1 or geometry.pads is None:
+        return False
+    height, width = geometry.output_size(x.shape[2:])
+    return height * width <= kernels.shape[1]
+
+
+def multiply_patches(x: Tensor, kernels: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """Patches and one batched matrix product."""
+    patches: Tensor = Patches.apply(x, geometry)  # (B, kh kw C_in, H_out W_out)
+    rows = kernels.permute(0, 1, 3, 4, 2).flatten(2)  # (B, C_out, kh kw C_in)
+    out = torch.bmm(rows, patches)
+    out = out if bias is None else out + bias.to(out.dtype).view(1, -1, 1)
+    maps: Tensor = out.unflatten(2, geometry.output_size(x.shape[2:]))
+    return maps.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else maps
+
+
+class Patches(torch.autograd.Function):
+    """(B, C, H, W) -> (B, kh kw C, H_out W_out), for padding that is equal on both sides.
+
+    Unlike :func:`torch.nn.functional.unfold`, whose channels run slowest, a kernel of memory order
+    (C_out, kh, kw, C_in), as it is assembled from cells, multiplies it as it is.
     """
-    out_channels, per_group, *size = map(int, kernels.shape[1:])  # a tracer makes tensors of them
-    stride, dilation = _pair(stride), _pair(dilation)
-    shifts = _shifts(_pad(x, padding, size, dilation), size, stride, dilation)
-    if per_group == 1 and out_channels == groups:
-        out = _sum_of_products(shifts, kernels)
-    else:
-        out = _product_with_patches(shifts, kernels, groups)
-    return out if bias is None else out + bias.to(out.dtype).view(1, -1, 1, 1)
 
-
-def _pad(x: Tensor, padding: Size | str, size: Sequence[int], dilation: Pair) -> Tensor:
-    if padding == 'valid':
-        return x
-    if padding == 'same':
-        (top, bottom), (left, right) = (
-            (d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2) for k, d in zip(size, dilation)
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, geometry: Geometry) -> Tensor:
+        ctx.geometry, ctx.shape = geometry, x.shape
+        height, width = geometry.output_size(x.shape[2:])
+        (down, right), (v, h) = geometry.stride, geometry.dilation
+        padded = F.pad(x, geometry.sides)
+        image, channel, row, column = padded.stride()
+        windows = padded.as_strided(
+            (len(x), *geometry.kernel_size, x.shape[1], height, width),
+            (image, row * v, column * h, channel, row * down, column * right),
         )
-    else:
-        (top, left), (bottom, right) = _pair(padding), _pair(padding)
-    return F.pad(x, (left, right, top, bottom)) if any((left, right, top, bottom)) else x
+        return windows.reshape(len(x), -1, height * width)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        geometry: Geometry = ctx.geometry
+        batch, channels, height, width = ctx.shape
+        left, right, top, bottom = geometry.sides
+        rows, columns = geometry.output_size((height, width))
+        padded = grad.new_zeros(batch, channels, height + top + bottom, width + left + right)
+        windows = grad.reshape(batch, *geometry.kernel_size, channels, rows, columns)
+        for i in range(geometry.kernel_size[0]):
+            for j in range(geometry.kernel_size[1]):
+                down = _positions(i * geometry.dilation[0], rows, geometry.stride[0])
+                across = _positions(j * geometry.dilation[1], columns, geometry.stride[1])
+                padded[:, :, down, across].add_(windows[:, i, j])
+        return padded[:, :, top : top + height, left : left + width], None
 
 
-def _shifts(x: Tensor, size: Sequence[int], stride: Pair, dilation: Pair) -> list[Tensor]:
-    """What each of the kh kw kernel positions sees of padded features: each of shape (B, C, H_out, W_out)."""
-    rows, columns = (
-        [slice(d * i, d * (i + 1 - k) or None, s) for i in range(k)]
-        for k, s, d in zip(size, stride, dilation)
-    )
-    return [strip[..., column] for strip in (x[:, :, row] for row in rows) for column in columns]
+def _positions(first: int, count: int, step: int) -> slice:
+    return slice(first, first + (count - 1) * step + 1, step)
 
 
-def _sum_of_products(shifts: list[Tensor], kernels: Tensor) -> Tensor:
-    values = kernels.flatten(2).unbind(2)  # kh kw of shape (B, C)
-    return reduce(
-        torch.add, (shift * value[..., None, None] for shift, value in zip(shifts, values))
-    )
+def in_order_of(x: Tensor, kernels: Tensor) -> Tensor:
+    """Kernels contiguous where the features are: results would be channels-last otherwise."""
+    return kernels if is_channels_last(x) else kernels.reshape(-1).view(kernels.shape)
 
 
-def _product_with_patches(shifts: list[Tensor], kernels: Tensor, groups: int) -> Tensor:
-    grouped = [shift.unflatten(1, (groups, -1)) for shift in shifts]
-    patches = (
-        torch.stack(grouped, dim=2).flatten(4).flatten(2, 3)
-    )  # (B, G, kh kw C_in / G, H_out W_out)
-    rows = (
-        kernels.permute(0, 1, 3, 4, 2).flatten(2).unflatten(1, (groups, -1))
-    )  # (B, G, C_out / G, kh kw C_in / G)
-    out = torch.matmul(rows, patches).flatten(1, 2)  # (B, C_out, H_out W_out)
-    return out.unflatten(2, shifts[0].shape[2:])
+def is_channels_last(x: Tensor) -> bool:
+    """Whether channels run fastest, also where a stride has left pixels out."""
+    return x.stride(1) == 1 and not x.is_contiguous()

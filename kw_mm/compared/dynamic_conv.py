@@ -1,10 +1,10 @@
-"""What the compared dynamic convolutions have in common: geometry, K kernels and their mixing, the temperature."""
+"""What the compared dynamic convolutions share: geometry, mixing of K kernels, the temperature."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.utils import _pair
 
-from ..ops.conv import Size, conv2d_per_image
+from ..ops import Geometry, HasGeometry, convolve
+from ..ops.geometry import Size
 
 
 class SoftmaxTemperature:
@@ -25,14 +25,14 @@ class SoftmaxTemperature:
         """
         if not value > 0:
             raise ValueError(
-                f'temperature={value} of {type(self).__name__} is not positive; the published runs go '
-                'from 30 to 1 (AttentionTemperatureHook with begin=30, end=1)'
+                f'temperature={value} of {type(self).__name__} is not positive; the published runs '
+                'go from 30 to 1 (AttentionTemperatureHook with begin=30, end=1)'
             )
         self.temperature.fill_(value)
 
 
-class DynamicConv2d(nn.Module):
-    """Geometry of a convolution whose kernels depend on the image; otherwise :class:`torch.nn.Conv2d`.
+class DynamicConv2d(HasGeometry, nn.Module):
+    """A convolution whose kernels depend on the image; otherwise :class:`torch.nn.Conv2d`.
 
     It can take the place of ``Conv2d`` in mmcv's ``ConvModule`` and in any ``conv_cfg``.
 
@@ -67,16 +67,11 @@ class DynamicConv2d(nn.Module):
         super().__init__()
         if in_channels % groups or out_channels % groups:
             raise ValueError(
-                f'groups={groups} must divide the {in_channels} input and {out_channels} output channels; '
-                '1 always does'
+                f'groups={groups} must divide the {in_channels} input and {out_channels} output '
+                'channels; 1 always does'
             )
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = (
-            _pair(kernel_size),
-            _pair(stride),
-            _pair(dilation),
-        )
-        self.padding = padding if isinstance(padding, str) else _pair(padding)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.geometry = Geometry.of(kernel_size, stride, padding, dilation, groups)
         self.weight = nn.Parameter(
             torch.empty(*kernels, out_channels, in_channels // groups, *self.kernel_size)
         )
@@ -85,16 +80,15 @@ class DynamicConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def init_weights(self) -> None:
-        """Nothing to do: these layers are initialised when they are built, and OpenMMLab must leave them so."""
+        """Nothing to do: layers are initialised when built, and OpenMMLab must leave them so."""
 
     def convolve(self, x: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
         """Convolve image b with kernel b, shape (B, C_out, C_in / groups, kh, kw)."""
-        return conv2d_per_image(
-            x, kernels, bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        return convolve(x, kernels, bias, self.geometry)
 
     def extra_repr(self) -> str:
-        text = f'{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}'
+        text = f'{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}'
+        text += f', stride={self.stride}'
         text += f', groups={self.groups}' if self.groups > 1 else ''
         return f'{text}, kernels={len(self.weight)}' if self.weight.dim() == 5 else text
 
@@ -116,8 +110,8 @@ class MixedConv2d(DynamicConv2d):
         super().__init__(*args, **kwargs, kernels=(num_kernels,))
 
     def _apply(self, fn, *args, **kwargs):
+        # `.to(memory_format=torch.channels_last)` refuses 5-D tensors; K kernels do not need it
         def without_memory_format(tensor: Tensor) -> Tensor:
-            """`.to(memory_format=torch.channels_last)` refuses 5-D tensors, and K kernels mixed have no use for it."""
             return fn(tensor.flatten(1)).view(tensor.shape) if tensor.dim() == 5 else fn(tensor)
 
         return super()._apply(without_memory_format, *args, **kwargs)
@@ -133,7 +127,7 @@ class MixedConv2d(DynamicConv2d):
         return self.weight.numel()
 
     def mix(self, attention: Tensor) -> Tensor:
-        """One kernel per image, shape (B, C_out, C_in / groups, kh, kw), from alpha, shape (B, K)."""
+        """alpha, shape (B, K) -> one kernel per image, shape (B, C_out, C_in / groups, kh, kw)."""
         mixed = attention.to(self.weight.dtype) @ self.weight.flatten(1)
         return mixed.view(-1, *self.weight.shape[1:])
 

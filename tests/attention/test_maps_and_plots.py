@@ -3,14 +3,16 @@ import pytest
 import torch
 
 from kw_mm.analysis.figures import figure_pixels, spread_labels
-from kw_mm.attention.course import draw_course, draw_maps_of_run
-from kw_mm.attention.maps import draw_mean, layer_rows, map_scale
-from kw_mm.attention.plots import draw_distribution, draw_usage
+from kw_mm.attention.maps import draw_maps_of_run, draw_mean, map_scale
+from kw_mm.attention.plots import draw_course, draw_distribution, draw_usage
 from kw_mm.attention.statistics import LayerAttention, WarehouseAttention
 
 
 def warehouse_of(alpha, counts, temperature=0.0, starts=True):
-    """alpha: (images, m_t, n + 1), cut into layers of ``counts`` mixtures; mixture i starts from cell i n / m_t."""
+    """Attention ``alpha``, shape (images, m_t, n + 1), cut into layers of ``counts`` mixtures.
+
+    Mixture i starts from cell i n / m_t.
+    """
     mixtures, cells = alpha.shape[1], alpha.shape[2] - 1
     beta = torch.zeros(mixtures, cells + 1)
     if starts:
@@ -60,7 +62,7 @@ def test_start_cells_are_marked():
 
 def test_layers_are_labelled_in_order():
     warehouse = warehouse_of(torch.randn(2, 30, 31), [20, 1, 1, 1, 7])
-    assert layer_rows(warehouse) == [(0, 19), (20, 20), (21, 21), (22, 22), (23, 29)]
+    assert warehouse.layer_rows == [(0, 19), (20, 20), (21, 21), (22, 22), (23, 29)]
     labels = [text for text in draw_mean(warehouse).axes[0].texts if 'layer' in text.get_text()]
     assert [text.get_text() for text in labels] == [f'layer{i}.conv' for i in range(5)]
     places = [text.get_position()[1] for text in labels]

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kw_mm.ops import scratch
+from kw_mm.ops.backends import cpu
 from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
 
 
 @pytest.fixture
 def net(monkeypatch):
-    monkeypatch.setattr(scratch, 'MAPPED_BYTES', 1)
+    monkeypatch.setattr(cpu, 'MAPPED_BYTES', 1)
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(8, 8, 3, padding=1),
@@ -43,7 +43,7 @@ def test_same_results_as_with_memory_of_ones_own(net, batch):
     with torch.no_grad():
         found = [net(images(seed, batch)) for seed in range(3)]
     assert all(torch.equal(*pair) for pair in zip(found, expected))
-    assert scratch._pieces.__dict__
+    assert cpu._recycled.pieces
 
 
 def test_two_threads_do_not_share_it(net):
@@ -59,7 +59,7 @@ def test_two_threads_do_not_share_it(net):
 
 
 def test_inference_mode_does_not_spoil_it(net):
-    scratch._pieces.__dict__.clear()
+    cpu._recycled.pieces.clear()
     with torch.inference_mode():
         expected = net(images(0)).clone()
     with torch.no_grad():
@@ -77,7 +77,7 @@ def test_kernels_that_are_asked_for_are_ones_own(net):
 
 @torch.no_grad()
 def test_it_is_memory_of_the_cpu_with_contents(net):
-    scratch._pieces.__dict__.clear()
+    cpu._recycled.pieces.clear()
     x = images(0)
     with FakeTensorMode(allow_non_fake_inputs=True):
         net(x)

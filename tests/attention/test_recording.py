@@ -1,8 +1,9 @@
 import pytest
 import torch
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from kw_mm.attention.recorder import AttentionRecorder
+from kw_mm.attention.recording import AttentionRecorder, gather_attention
 from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
 
 
@@ -45,7 +46,10 @@ def test_it_keeps_what_the_layers_used(options, training):
 
 
 def test_the_zero_cell_completes_the_attention():
-    """CAF's |z| add up to 1 - EPS / (EPS + sum |z|), and softmax to 1, only when the zero cell is counted."""
+    """With the zero cell counted, and only then, CAF's |alpha| add up to nearly 1, softmax's to 1.
+
+    CAF's sum is 1 - EPS / (EPS + sum |z|).
+    """
     for function in ('caf', 'softmax'):
         net = small_net(temperature=0, attention_function=function).eval()
         with AttentionRecorder(kw_layers(net)) as recorder:
@@ -76,3 +80,41 @@ def test_nothing_stays_attached():
     assert not any(module._forward_hooks for module in net.modules())
     net(torch.randn(2, 16, 8, 8))
     assert recorder.take() == {}
+
+
+def test_a_classifier_whose_head_has_a_warehouse_too():
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(
+            dict(
+                type='ImageClassifier',
+                backbone=dict(type='KWMobileNetV2', widen_factor=0.5, budget=1),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='KWLinearClsHead', num_classes=10, in_channels=1280),
+            )
+        ).eval()
+    with AttentionRecorder(kw_layers(model)) as recorder, torch.no_grad():
+        model(torch.randn(2, 3, 64, 64))
+    found = gather_attention(model, recorder.take())
+    names = [warehouse.name for warehouse in found]
+    assert (
+        'stage1_pointwise' in names and names[-1] == 'classifier' and len(set(names)) == len(names)
+    )
+    assert sum(len(warehouse.layers) for warehouse in found) == len(kw_layers(model))
+
+
+def test_warehouses_of_the_same_name_are_told_apart():
+    net = nn.ModuleDict(dict(a=small_net(0).eval(), b=small_net(1).eval()))
+    with AttentionRecorder(kw_layers(net)) as recorder:
+        for part in net.values():
+            part(torch.randn(2, 16, 8, 8))
+    found = gather_attention(net, recorder.take())
+    assert [(one.name, one.temperature) for one in found] == [('a.all', 0), ('b.all', 1)]
+
+
+def test_layers_that_did_not_run_are_left_out():
+    net = small_net(0).eval()
+    (found,) = gather_attention(
+        net, {'0': torch.rand(1, *kw_layers(net)['0'].attention.beta.shape)}
+    )
+    assert [layer.name for layer in found.layers] == ['0']
+    assert gather_attention(net, {}) == []
