@@ -14,7 +14,7 @@ from ..errors import ImageError
 MOST_WORKERS = 1024
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(force=True)  # for the name that kw_mm.registration reserves
 class KWLoadImageFromFile(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile`` that names an image it cannot read or that is cut short.
 
