@@ -10,6 +10,7 @@ from kw_mm.checkpoints.describing import looks_like
 from kw_mm.checkpoints.reading import read_checkpoint
 from kw_mm.command_line import command
 from kw_mm.errors import UserError
+from kw_mm.files import atomic_write
 
 
 @command
@@ -31,9 +32,8 @@ def main() -> None:
     if os.path.exists(args.target) and not args.overwrite:
         raise UserError(f'{args.target} exists; --overwrite replaces it')
     converted = convert(read_checkpoint(args.source), args.to, budget=args.budget)
-    draft = f'{args.target}.part'
-    torch.save(converted, draft)
-    os.replace(draft, args.target)
+    with atomic_write(args.target) as draft:
+        torch.save(converted, draft)
     backbone = {
         key[len('backbone.') :]: value
         for key, value in converted['state_dict'].items()

@@ -1,4 +1,7 @@
-"""Write a network into a file: python tools/export.py CONFIG CHECKPOINT --to FORMAT --output FILE [--part detector]."""
+"""Write a network into a file that other runtimes read.
+
+python tools/export.py CONFIG CHECKPOINT --to FORMAT --output FILE [--part detector]
+"""
 
 import argparse
 import os

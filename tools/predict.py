@@ -1,4 +1,7 @@
-"""Draw what a detector finds in pictures and videos: python tools/predict.py CONFIG CHECKPOINT IMAGE|FOLDER|VIDEO..."""
+"""Draw what a detector finds, or name the classes that a classifier sees.
+
+python tools/predict.py CONFIG CHECKPOINT IMAGE|FOLDER|VIDEO...
+"""
 
 import argparse
 
@@ -12,7 +15,7 @@ def parse_args() -> argparse.Namespace:
         'config', help='config file; of a classifier, the most likely classes are printed'
     )
     parser.add_argument(
-        'checkpoint', help='checkpoint file, in any layout; a state_dict alone is enough'
+        'checkpoint', help='checkpoint file, in any layout; a bare state_dict is enough'
     )
     parser.add_argument('inputs', nargs='+', metavar='IMAGE|FOLDER|VIDEO')
     parser.add_argument(

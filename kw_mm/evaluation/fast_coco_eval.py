@@ -1,20 +1,18 @@
 """COCO's evaluation computed by faster-coco-eval, in place of pycocotools' loops in Python.
 
 faster-coco-eval (https://github.com/MiXaiLL76/faster_coco_eval) matches and accumulates in C++. Two
-things stay pycocotools', so that all numbers are its own to the last bit: what is made of
-precisions and recalls (AP is taken at 100 detections per image whatever ``maxDets`` is), and 1 / (1
-+ 2.2e-16) as the precision of a single right detection.
+things stay as pycocotools does them, so that all numbers are equal to the last bit: what is made
+of precisions and recalls (AP is taken at 100 detections per image whatever ``maxDets`` is), and
+1 / (1 + 2.2e-16) as the precision of a single right detection.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from unittest import mock
 
 import numpy as np
-from mmdet.evaluation.metrics import coco_metric
 from pycocotools.cocoeval import COCOeval
+
+from ..validation import check_choice
 
 PYCOCOTOOLS, FAST = 'pycocotools', 'faster-coco-eval'
 BACKENDS = ('auto', PYCOCOTOOLS, FAST)
@@ -22,7 +20,11 @@ PARAMETERS = ('imgIds', 'catIds', 'maxDets', 'iouThrs', 'areaRng', 'areaRngLbl',
 
 
 class FastCOCOeval(COCOeval):
-    """pycocotools' ``COCOeval``; its ``eval['precision']`` and ``eval['recall']`` come from faster-coco-eval."""
+    """pycocotools' ``COCOeval`` with precisions and recalls from faster-coco-eval.
+
+    As in the parent, ``eval['precision']`` has the shape (IoU thresholds, recalls, categories,
+    ranges of areas, numbers of detections), ``eval['recall']`` the same without the recalls.
+    """
 
     def evaluate(self) -> None:
         """Match detections to the ground truth and accumulate, both at once."""
@@ -34,8 +36,7 @@ class FastCOCOeval(COCOeval):
         for name in PARAMETERS:
             setattr(evaluator.params, name, getattr(self.params, name))
         objects = self._objects()
-        # To two right detections belongs a recall above 1.5 / objects; to one alone, a recall
-        # below.
+        # Two right detections have a recall above 1.5 / objects, a single one has less.
         two = 1.5 / np.maximum(objects, 1)
         evaluator.params.recThrs = np.unique([*self.params.recThrs, *two.flat])
         evaluator.evaluate()
@@ -52,7 +53,7 @@ class FastCOCOeval(COCOeval):
         )
 
     def accumulate(self, p=None) -> None:
-        """Nothing is left to do."""
+        """Nothing is left to do: :meth:`evaluate` does both."""
 
     def _objects(self) -> np.ndarray:
         """How many annotations count, by category and range of areas."""
@@ -86,32 +87,23 @@ def choose_backend(backend: str, use_mp_eval: bool = False) -> str:
 
     Args:
         backend: One of :data:`BACKENDS`; 'auto' is faster-coco-eval where it is installed.
-        use_mp_eval: Whether mmdet's evaluation in several processes is wanted, which is
-            pycocotools'.
+        use_mp_eval: Whether to evaluate in several processes, as mmdet can with pycocotools.
 
     Raises:
         ValueError: An unknown backend, or one that cannot work in several processes.
         ImportError: The backend is not installed.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f'backend={backend!r} is unknown; choose one of {", ".join(BACKENDS)}')
+    check_choice('backend', backend, BACKENDS)
     installed = find_spec('faster_coco_eval') is not None
     if backend == 'auto':
         return FAST if installed and not use_mp_eval else PYCOCOTOOLS
     if backend == FAST and use_mp_eval:
         raise ValueError(
-            f'use_mp_eval=True works with pycocotools alone; leave it out for backend={FAST!r}'
+            f'use_mp_eval=True works with pycocotools only; leave it out for backend={FAST!r}'
         )
     if backend == FAST and not installed:
         raise ImportError(
-            f"backend={FAST!r} is not installed (pip install faster-coco-eval); backend='auto' uses it "
-            'where it is'
+            f'backend={FAST!r} is not installed (pip install faster-coco-eval); '
+            "backend='auto' uses it where it is"
         )
     return backend
-
-
-@contextmanager
-def evaluating_with(backend: str) -> Iterator[None]:
-    """Let mmdet's ``CocoMetric`` use a backend; it has no argument for that."""
-    with mock.patch.object(coco_metric, 'COCOeval', FastCOCOeval if backend == FAST else COCOeval):
-        yield

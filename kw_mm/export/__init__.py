@@ -2,9 +2,8 @@
 
 from .comparison import Row, compare
 from .formats import FORMATS, runner, write
-from .parts import BackbonePart, DetectorPart
+from .parts import BackbonePart, DetectorPart, make_static
 from .pipeline import PARTS, export
-from .plain import make_static
 
 __all__ = [
     'BackbonePart',

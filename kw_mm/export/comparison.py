@@ -49,13 +49,20 @@ def compare(
 
 
 def deviation(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """Largest difference of any tensor, relative to the largest value of that tensor; infinite for other shapes and NaN."""
+    """Largest difference of any tensor, relative to the largest value of that tensor.
+
+    Args:
+        expected: What PyTorch computes.
+        found: What the file computes.
+
+    Returns:
+        float: Infinite where shapes differ, or where there is a NaN.
+    """
     if [one.shape for one in expected] != [other.shape for other in found]:
         return float('inf')
     deviations = [
         float((one - other).abs().max() / one.abs().max().clamp(min=1e-30))
         for one, other in zip(expected, found)
     ]
-    return (
-        float('inf') if any(map(math.isnan, deviations)) else max(deviations)
-    )  # of nan, max() depends on the order
+    # max() of NaN and numbers depends on their order
+    return float('inf') if any(map(math.isnan, deviations)) else max(deviations)

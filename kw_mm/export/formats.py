@@ -32,11 +32,11 @@ def check_format(to: str, opset: int) -> None:
         return
     if not hasattr(torch.compiler, 'is_exporting'):
         raise UserError(
-            f'--to {to} needs torch 2.7 or newer, this is {torch.__version__}; --to torchscript works with it'
+            f'--to {to} needs torch 2.7 or newer, this is {torch.__version__}; '
+            '--to torchscript works with it'
         )
-    missing = (
-        [name for name in ('onnx', 'onnxscript') if not find_spec(name)] if to == 'onnx' else []
-    )
+    needed = ('onnx', 'onnxscript') if to == 'onnx' else ()
+    missing = [name for name in needed if not find_spec(name)]
     if missing:
         raise UserError(
             f'--to onnx needs {" and ".join(missing)}: pip install onnx onnxscript onnxruntime'
@@ -79,7 +79,8 @@ def write(
             return
         program = _program(part, images)
         if to == 'exported-program':
-            torch.export.save(program, path, extra_files=extra)
+            with open(path, 'wb') as file:  # torch warns of names that do not end in .pt2
+                torch.export.save(program, file, extra_files=extra)
         else:
             _write_onnx(program, images, path, names, extra[ABOUT], opset)
 
@@ -131,7 +132,7 @@ def _name_axes(graph) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the remarks of tracers and exporters on what is constant by design; :mod:`check` compares instead."""
+    """Without exporters' remarks on what is constant by design; the file is compared instead."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -143,11 +144,20 @@ def _quiet() -> Iterator[None]:
 
 
 def runner(path: str, to: str) -> Run:
-    """Load a file for running on the CPU: images (B, 3, H, W) -> list of tensors."""
+    """Load a file for running on the CPU.
+
+    Args:
+        path: The file.
+        to: Its format, 'onnx', 'torchscript' or 'exported-program'.
+
+    Returns:
+        Callable: Images (B, 3, H, W) -> list of tensors.
+    """
     if to == 'torchscript':
         return _listing(torch.jit.load(path, map_location='cpu'))
     if to == 'exported-program':
-        return _listing(torch.export.load(path).module())
+        with open(path, 'rb') as file:
+            return _listing(torch.export.load(file).module())
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
@@ -158,9 +168,8 @@ def runner(path: str, to: str) -> Run:
 
 def _listing(module: Callable[[Tensor], tuple[Tensor, ...]]) -> Run:
     def run(images: Tensor) -> list[Tensor]:
-        with torch.jit.optimized_execution(
-            False
-        ):  # a few images of many shapes: optimising costs minutes
+        # a few images of many shapes: optimising costs minutes
+        with torch.jit.optimized_execution(False):
             return list(module(images))
 
     return run

@@ -1,19 +1,22 @@
-"""The parts of a network that a file can hold: preprocessed images in, tensors out."""
+"""What a file holds: a part of a network, with plain layers where the temperature is 1."""
 
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
+from ..checkpoints.convert import start_kernel
 from ..errors import UserError
+from ..warehouse import KWConv2d, KWLayer, Warehouses, kw_layers
 
 HEAD_OUTPUTS = ('cls_score', 'bbox_pred', 'centerness')
 IMAGES = 'images, float32 (batch, 3, height, width), preprocessed'
 
 
 class BackbonePart(nn.Module):
-    """Images (B, 3, H, W) -> the backbone's feature maps.
+    """Preprocessed images (B, 3, H, W) -> the backbone's feature maps.
 
     Args:
         model: A detector, segmentor or classifier with a backbone, or a backbone.
@@ -32,7 +35,9 @@ class BackbonePart(nn.Module):
 
 
 class DetectorPart(nn.Module):
-    """Images (B, 3, H, W) -> the raw maps of a detector's dense head, before anchors and NMS.
+    """Preprocessed images (B, 3, H, W) -> raw maps of a detector's dense head.
+
+    Anchors and NMS come after them.
 
     Of a two-stage detector these are the pyramid's features and the maps of the RPN: proposals,
     RoIAlign and what comes after are ragged from image to image and stay outside.
@@ -49,8 +54,9 @@ class DetectorPart(nn.Module):
         self.two_stages = isinstance(model, TwoStageDetector)
         if not (isinstance(model, SingleStageDetector) or self.two_stages and model.with_rpn):
             raise UserError(
-                f'a {type(model).__name__} has no dense head whose raw maps a file could hold; single-stage '
-                'detectors and those with an RPN have, and --part backbone always works'
+                f'a {type(model).__name__} has no dense head whose raw maps a file could hold; '
+                'single-stage detectors and those with an RPN have one, and --part backbone always '
+                'works'
             )
         self.backbone = model.backbone
         self.neck = model.neck if model.with_neck else nn.Identity()
@@ -88,3 +94,51 @@ def _tensors(outputs: Any) -> Iterator[Tensor]:
     else:
         for output in outputs:
             yield from _tensors(output)
+
+
+def make_static(model: nn.Module) -> int:
+    """Replace, in place, every KW layer whose temperature is 1 by the plain layer that it equals.
+
+    At temperature 1 the attention is beta, whatever the image. At other temperatures kernels
+    depend on the image, and layers stay as they are. Warehouses whose layers are gone go, too.
+
+    Returns:
+        int: Number of layers replaced.
+    """
+    replaced = 0
+    for owner in [
+        module
+        for module in model.modules()
+        if isinstance(getattr(module, 'warehouses', None), Warehouses)
+    ]:
+        if float(owner.warehouses.temperature) == 1:
+            layers = kw_layers(owner)
+            for name, layer in layers.items():
+                parent, _, child = name.rpartition('.')
+                setattr(owner.get_submodule(parent), child, plain_layer(layer))
+            owner.warehouses = nn.Identity()
+            replaced += len(layers)
+    return replaced
+
+
+@torch.no_grad()
+def plain_layer(layer: KWLayer) -> nn.Module:
+    """The plain layer that a KW layer equals at temperature 1."""
+    bias = layer.bias is not None
+    if isinstance(layer, KWConv2d):
+        plain = nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
+            bias,
+        )
+    else:
+        plain = nn.Linear(layer.in_features, layer.out_features, bias)
+    plain.weight.copy_(start_kernel(layer).reshape(plain.weight.shape))
+    if bias:
+        plain.bias.copy_(layer.bias)
+    return plain.to(layer.cells.device).train(layer.training)

@@ -8,25 +8,20 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
-from ..checkpoints.convert import for_openmmlab
-from ..checkpoints.reading import read_checkpoint
-from ..checkpoints.state_dicts import below
-from ..errors import CheckpointError, UserError
+from ..checkpoints.loading import load_model_state, read_model_checkpoint
+from ..errors import CheckpointError, UserError, one_line
+from ..files import atomic_write
 from ..models.building import build_model
 from ..run_config import load_config
 from .comparison import Row, compare
-from .formats import FORMATS, check_format, runner, write
-from .parts import BackbonePart, DetectorPart
-from .plain import make_static
+from .formats import check_format, runner, write
+from .parts import BackbonePart, DetectorPart, make_static
 
 PARTS = {'backbone': BackbonePart, 'detector': DetectorPart}
-SIZE, OTHER = (
-    (256, 320),
-    (37, 70),
-)  # P7 of 2 x 3 pixels; and what the second size has more, no multiple of a stride
+SIZE = (256, 320)  # a P7 of 2 x 3 pixels
+LARGER_BY = (37, 70)  # the second size that is compared: no multiple of a stride
 OPTIONAL = dict(onnx='onnxruntime')
 
 
@@ -55,7 +50,9 @@ def export(
     size: Sequence[int] = SIZE,
     tolerance: float = 1e-4,
 ) -> Exported:
-    """Write a part of a network into a file, and compare the file with PyTorch on batches of 1, 2, 3 and two sizes.
+    """Write a part of a network into a file that computes what PyTorch does.
+
+    The file is compared with PyTorch on batches of 1, 2 and 3 and two sizes.
 
     Args:
         config: Config file.
@@ -78,7 +75,8 @@ def export(
         raise UserError(f'{path!r} is a folder; name a file in it')
     if min(size) < 1:
         raise UserError(
-            f'size={size[0]} {size[1]} is no size of an image; use for example {SIZE[0]} {SIZE[1]}'
+            f'both sides of an image must be positive, got size={size[0]} {size[1]}; '
+            f'use for example {SIZE[0]} {SIZE[1]}'
         )
     cfg = load_config(config)
     network = _load(cfg, checkpoint, part).eval().requires_grad_(False)
@@ -87,32 +85,26 @@ def export(
     names = network.names(outputs)
     simple = copy.deepcopy(network)
     layers = make_static(simple)
-    draft = f'{path}.part.{FORMATS[to]}'
-    try:
+    with atomic_write(path) as draft:
         write(simple, images, draft, to, names=names, about=_about(cfg, names), opset=opset)
         rows = _check(network, draft, to, size, tolerance)
-        os.replace(draft, path)
-    finally:
-        if os.path.exists(draft):
-            os.remove(draft)
     return Exported({name: tuple(out.shape) for name, out in zip(names, outputs)}, layers, rows)
 
 
 def _load(cfg: Config, checkpoint: str, part: str) -> nn.Module:
+    """The part with its weights; of a backbone, the checkpoint's other weights do not matter."""
     model = build_model(cfg)
     network = PARTS[part](model)
-    content = for_openmmlab(read_checkpoint(checkpoint))['state_dict']
+    content = read_model_checkpoint(checkpoint)
     try:
         if part == 'backbone':
-            network.backbone.load_state_dict(below(content, 'backbone.'))
+            entries = content['state_dict'].items()
+            weights = {key: value for key, value in entries if key.startswith('backbone.')}
+            load_model_state(network, dict(state_dict=weights), checkpoint, logger='silent')
         else:
-            load_state_dict(model, content, strict=True, logger='silent')
-    except (CheckpointError, RuntimeError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise CheckpointError(
-            f'checkpoint {checkpoint!r} does not fit the model of {cfg.filename!r}: '
-            f'{" ".join(lines[-2:])[:400]}'
-        ) from error
+            load_model_state(model, content, checkpoint, logger='silent')
+    except CheckpointError as error:
+        raise CheckpointError(f'config {cfg.filename!r}: {error}') from error
     return network
 
 
@@ -122,7 +114,8 @@ def _try_out(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ..
         return network(images)
     except RuntimeError as error:
         raise UserError(
-            f'the network does not run on images of {images.shape[2]} x {images.shape[3]}: {error}'
+            f'the network does not run on images of {images.shape[2]} x {images.shape[3]} '
+            f'({one_line(error)[:200]}); use for example --size {SIZE[0]} {SIZE[1]}'
         ) from error
 
 
@@ -141,12 +134,13 @@ def _check(
 ) -> list[Row] | None:
     if to in OPTIONAL and not find_spec(OPTIONAL[to]):
         return None
-    larger = tuple(side + more for side, more in zip(size, OTHER))
+    larger = tuple(side + more for side, more in zip(size, LARGER_BY))
     rows = compare(network, runner(path, to), (tuple(size), larger))
     worst = max(rows, key=lambda row: row.deviation)
     if not worst.deviation <= tolerance:
         raise UserError(
-            f'the file differs from PyTorch by {worst.deviation:.1e} of the largest value (batch {worst.batch}, '
-            f'{worst.size[0]} x {worst.size[1]}), more than tolerance={tolerance:g}; it was not kept'
+            f'the file differs from PyTorch by {worst.deviation:.1e} of the largest value '
+            f'(batch {worst.batch}, {worst.size[0]} x {worst.size[1]}), more than '
+            f'tolerance={tolerance:g}; it was not kept'
         )
     return rows

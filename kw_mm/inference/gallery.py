@@ -1,18 +1,20 @@
-"""One picture of what a trained detector sees."""
+"""One sheet of the pictures that a test has drawn."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..errors import UserError
+
 
 def write_gallery(
     folder: str, file: str, *, columns: int = 4, most: int = 12, height: int = 256
 ) -> Path:
-    """Lay out the pictures that ``tools/test.py --show-dir`` drew (ground truth left, prediction right) on one sheet.
+    """Lay out pictures on one sheet, such as those that ``tools/test.py --show-dir`` drew.
 
     Args:
-        folder: Where the pictures are; they are taken in the order of their names.
+        folder: Where the pictures are, at any depth; they are taken in the order of their names.
         file: Image file to write.
         columns: Pictures in a row.
         most: How many at most.
@@ -22,8 +24,15 @@ def write_gallery(
         Path: The file written.
 
     Raises:
-        FileNotFoundError: No picture in the folder that can be read.
+        UserError: Numbers below 1, a file that is not named as an image, or no picture in the
+            folder that can be read.
     """
+    if columns < 1 or most < 1:
+        raise UserError(
+            f'--columns and --most must be positive, got --columns {columns} and --most {most}'
+        )
+    if not cv2.haveImageWriter(str(file)):
+        raise UserError(f'{str(file)!r} is not the name of an image file; end it in .png or .jpg')
     paths = sorted(
         path for path in Path(folder).rglob('*') if path.suffix.lower() in ('.jpg', '.jpeg', '.png')
     )
@@ -31,7 +40,7 @@ def write_gallery(
         image for image in (cv2.imread(str(path)) for path in paths[:most]) if image is not None
     ]
     if not images:
-        raise FileNotFoundError(f'no pictures in {folder}')
+        raise UserError(f'no pictures in {folder}')
     tiles = [_resize(image, height) for image in images]
     width = max(tile.shape[1] for tile in tiles)
     tiles = [_frame(tile, width) for tile in tiles]

@@ -1,4 +1,4 @@
-"""What to predict on."""
+"""What to predict on: pictures and videos among files and folders."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import mmcv
 import numpy as np
 
 from ..errors import UserError
@@ -49,22 +48,25 @@ def find_inputs(paths: Sequence[str]) -> Inputs:
             if file.suffix.lower() in endings
         ]
         if not found:
-            what = (
-                'holds neither pictures nor videos'
-                if path.is_dir()
-                else 'is neither a picture nor a video'
-            )
-            raise UserError(
-                f'{str(path)!r} {what}; they are known by endings like {", ".join(IMAGES[:3] + VIDEOS[:2])}'
-            )
+            what = 'holds neither pictures nor videos'
+            if not path.is_dir():
+                what = 'is neither a picture nor a video'
+            endings = ', '.join(IMAGES[:3] + VIDEOS[:2])
+            raise UserError(f'{str(path)!r} {what}; they are known by endings like {endings}')
         for kind, file in found:
             kind.append(file)
     return inputs
 
 
 def output_names(files: Sequence[Path], ending: str | None = None) -> dict[Path, str]:
-    """A name for the picture or video drawn from each file: its own; where two are equal, with its folder's before it, and
-    with its own ending where that is another than the one given.
+    """A name for what is drawn from each file: its own, no name twice.
+
+    Files of one name get the names of their folders in front, and keep their own ending where
+    another one is given.
+
+    Args:
+        files: Pictures or videos.
+        ending: Of what is drawn, e.g. '.mp4'; by default each file's own.
     """
     names = {file: file.stem + (ending or file.suffix) for file in files}
     counts = [list(names.values()).count(name) for name in names.values()]
@@ -75,16 +77,14 @@ def output_names(files: Sequence[Path], ending: str | None = None) -> dict[Path,
     }
 
 
-def read_image(path: Path) -> np.ndarray | None:
-    """A picture, (H, W, 3) in BGR; None where the file is damaged or not a picture."""
-    try:
-        return mmcv.imfrombytes(path.read_bytes())
-    except (cv2.error, OSError):
-        return None
-
-
 def read_video(path: Path) -> tuple[float, Iterator[np.ndarray]]:
-    """Frames per second (25 where the file does not say) and frames, (H, W, 3) in BGR, of a video.
+    """Open a video.
+
+    Args:
+        path: The file.
+
+    Returns:
+        tuple: Frames per second (25 where the file does not say) and its frames, (H, W, 3) in BGR.
 
     Raises:
         UserError: The file is damaged or not a video.

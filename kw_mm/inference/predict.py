@@ -1,6 +1,5 @@
 """Predicting as ``tools/predict.py`` was told."""
 
-import json
 import sys
 from argparse import Namespace
 from collections import Counter
@@ -13,51 +12,53 @@ import cv2
 import mmcv
 import numpy as np
 import torch
-from mmengine.structures import BaseDataElement
 
-from ..command_line import check_checkpoint
-from ..errors import UserError
-from ..evaluation.coco_form import category_ids, coco_results
+from ..errors import ImageError, UserError
+from ..evaluation.coco_results import category_ids, coco_results, write_results
 from ..run_config import coco_annotations, load_config
-from .drawing import Drawing
-from .inputs import find_inputs, output_names, read_image, read_video
-from .predictor import Predictor
+from ..validation import few
+from .inferencers import KWClassificationInferencer, KWDetInferencer, load_inferencer
+from .inputs import find_inputs, output_names, read_video
+
+MOST_LIKELY = 5
 
 
 def predict(args: Namespace) -> None:
     """Draw detections of pictures and videos, or name the classes of pictures.
+
+    Args:
+        args: As ``tools/predict.py`` parses them.
 
     Raises:
         UserError: Nothing to predict on, a model that cannot be loaded or, after all else is done,
             damaged files.
     """
     cfg = load_config(args.config, args.cfg_options)
-    check_checkpoint(args.checkpoint)
     if not 0 <= args.score_thr <= 1:
         raise UserError(
             f'--score-thr {args.score_thr:g} is not between 0 and 1; the default is 0.3'
         )
     inputs = find_inputs(args.inputs)
-    predictor = Predictor(cfg, args.checkpoint, args.device)
-    if not _is_detector(predictor):
+    infer = load_inferencer(cfg, args.checkpoint, args.device)
+    if isinstance(infer, KWClassificationInferencer):
         if inputs.videos:
             raise UserError(
-                f'{str(inputs.videos[0])!r} is a video, and the config a classifier, which takes pictures alone'
+                f'{str(inputs.videos[0])!r} is a video, and the config a classifier, '
+                'which takes pictures only'
             )
-        _classify(predictor, inputs.images)
+        classify(infer, inputs.images)
         return
     out = Path(args.out_dir)
     _check_overwriting(inputs.images + inputs.videos, out)
-    detect = Detection(
-        predictor, out, args.score_thr, category_ids(predictor.classes, coco_annotations(cfg))
-    )
-    problems = []
+    ids = category_ids(infer.class_names, coco_annotations(cfg))
+    detection = Detection(infer, out, args.score_thr, ids)
+    problems: list[str] = []
     for video, name in output_names(inputs.videos, '.mp4').items():
-        with _put_aside(problems):
-            detect.video(video, name)
+        with _noting(problems):
+            detection.video(video, name)
     if inputs.images:
-        with _put_aside(problems):
-            detect.images(inputs.images)
+        with _noting(problems):
+            detection.images(inputs.images)
     if problems:
         raise UserError('; '.join(problems))
 
@@ -66,7 +67,7 @@ class Detection:
     """Draws and writes down what a detector finds.
 
     Args:
-        predictor: The detector.
+        infer: The detector.
         out: Folder to write to.
         score_thr: For drawing; everything is written down.
         ids: Category ids by label.
@@ -76,10 +77,9 @@ class Detection:
     """
 
     def __init__(
-        self, predictor: Predictor, out: Path, score_thr: float, ids: Sequence[int]
+        self, infer: KWDetInferencer, out: Path, score_thr: float, ids: Sequence[int]
     ) -> None:
-        self.predictor, self.out, self.score_thr, self.ids = predictor, out, score_thr, ids
-        self.draw = Drawing(predictor.classes, predictor.palette, score_thr)
+        self.infer, self.out, self.score_thr, self.ids = infer, out, score_thr, ids
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -93,15 +93,16 @@ class Detection:
         Raises:
             UserError: Names the damaged ones, after all others are done.
         """
-        results, damaged = [], []
+        results: list[dict[str, Any]] = []
+        damaged: list[Path] = []
         names, image_ids = output_names(paths), _image_ids(paths)
-        for path, image in _readable(paths, damaged):
+        for path, image in _readable(self.infer, paths, damaged):
             drawn, found = self._detect(image, image_ids[path], path)
             mmcv.imwrite(drawn, str(self.out / names[path]))
             print(f'{self.out / names[path]}: {self._summary(found)}')
             results += found
         _write(self.out / 'predictions.json', results)
-        _name(damaged, len(paths))
+        _raise_damaged(damaged, len(paths))
 
     def video(self, path: Path, name: str) -> None:
         """A video, and ``<name>.json``, in which image ids are numbers of frames from 0 on.
@@ -128,11 +129,13 @@ class Detection:
     def _detect(
         self, image: np.ndarray, image_id: int, path: Path
     ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        sample = self.predictor(image, str(path))
-        found = coco_results(
-            sample.pred_instances, image_id, path.name, self.predictor.classes, self.ids
+        """The drawn picture (H, W, 3) in BGR, and the detections in COCO's result form."""
+        done = self.infer(
+            image, return_datasamples=True, return_vis=True, pred_score_thr=self.score_thr
         )
-        return np.ascontiguousarray(self.draw(image, sample)), found
+        instances = done['predictions'][0].pred_instances
+        found = coco_results(instances, image_id, path.name, self.infer.class_names, self.ids)
+        return np.ascontiguousarray(done['visualization'][0][..., ::-1]), found
 
     def _summary(self, results: Sequence[dict[str, Any]]) -> str:
         counts = Counter(
@@ -141,42 +144,42 @@ class Detection:
         return ', '.join(f'{count} {name}' for name, count in counts.most_common()) or 'nothing'
 
 
-def _is_detector(predictor: Predictor) -> bool:
-    return hasattr(predictor.model, 'with_bbox')
+def classify(infer: KWClassificationInferencer, paths: Sequence[Path]) -> None:
+    """Print the most likely classes of each picture.
 
-
-def _classify(predictor: Predictor, paths: Sequence[Path], most: int = 5) -> None:
-    """Print the most likely classes of each picture."""
+    Raises:
+        UserError: Names the damaged ones, after all others are done.
+    """
     damaged: list[Path] = []
-    for path, image in _readable(paths, damaged):
-        sample: BaseDataElement = predictor(image, str(path))
-        scores, labels = torch.topk(sample.pred_score, min(most, len(predictor.classes)))
+    for path, image in _readable(infer, paths, damaged):
+        (sample,) = infer(image, return_datasamples=True)
+        scores, labels = torch.topk(sample.pred_score, min(MOST_LIKELY, len(infer.class_names)))
         print(path)
         for score, label in zip(scores.tolist(), labels.tolist()):
-            print(f'  {100 * score:5.1f} %  {predictor.classes[label]}')
-    _name(damaged, len(paths))
+            print(f'  {100 * score:5.1f} %  {infer.class_names[label]}')
+    _raise_damaged(damaged, len(paths))
 
 
-def _readable(paths: Sequence[Path], damaged: list[Path]) -> Iterator[tuple[Path, np.ndarray]]:
-    """The pictures that can be read; the paths of the others are put aside."""
+def _readable(
+    infer: KWDetInferencer | KWClassificationInferencer, paths: Sequence[Path], damaged: list[Path]
+) -> Iterator[tuple[Path, np.ndarray]]:
+    """The pictures that can be read; the paths of the others go into ``damaged``."""
     for path in paths:
-        image = read_image(path)
-        if image is None:
+        try:
+            image = infer.read_image(str(path))
+        except ImageError:
             damaged.append(path)
         else:
             yield path, image
 
 
-def _name(damaged: Sequence[Path], number: int) -> None:
+def _raise_damaged(damaged: Sequence[Path], number: int) -> None:
     if damaged:
-        named = ', '.join(map(str, damaged[:3])) + (
-            f' and {len(damaged) - 3} more' if len(damaged) > 3 else ''
-        )
-        raise UserError(f'{len(damaged)} of {number} pictures cannot be read: {named}')
+        raise UserError(f'{len(damaged)} of {number} pictures cannot be read: {few(damaged)}')
 
 
 @contextmanager
-def _put_aside(problems: list[str]) -> Iterator[None]:
+def _noting(problems: list[str]) -> Iterator[None]:
     """Go on after what cannot be read; it is named in the end."""
     try:
         yield
@@ -196,11 +199,11 @@ def _check_overwriting(paths: Sequence[Path], out: Path) -> None:
     for path in paths:
         if path.resolve().parent == out.resolve():
             raise UserError(
-                f'--out-dir {str(out)!r} is the folder that {path.name!r} is read from, and would be written '
-                'over; name another'
+                f'--out-dir {str(out)!r} is the folder that {path.name!r} is read from, and would '
+                'be written over; name another'
             )
 
 
 def _write(path: Path, results: Sequence[dict[str, Any]]) -> None:
-    path.write_text(json.dumps(results))
+    write_results(path, results)
     print(f'{path}: {len(results)} detections', file=sys.stderr)

@@ -11,7 +11,7 @@ from mmengine.evaluator import DumpResults
 
 from ..command_line import check_checkpoint
 from ..errors import UserError
-from ..evaluation.results_file import ResultsFile
+from ..evaluation.coco_results import ResultsFile
 from ..run_config import coco_annotations, datasets_of, load_config, type_name, walk_transforms
 from .data_checks import check_datasets
 from .diagnosis import data_explained

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mmdet.evaluation.metrics import coco_metric
 from mmengine.registry import METRICS
 from perturbed import perturbed_truth
 from pycocotools.coco import COCO
@@ -119,6 +120,23 @@ def test_choice(monkeypatch):
         choose_backend(FAST, use_mp_eval=True)
     with pytest.raises(
         ValueError,
-        match="backend='fast' is unknown; choose one of auto, pycocotools, faster-coco-eval",
+        match="backend='fast' is unknown; choose one of 'auto', 'pycocotools', 'faster-coco-eval'",
     ):
         choose_backend('fast')
+
+
+@needs_fast
+def test_mmdets_metric_computes_with_it_and_stays_as_it_is(annotations, monkeypatch):
+    samples = list(perturbed_truth(COCO(str(annotations)), np.random.default_rng(0)))[:2]
+    stock, calls = coco_metric.COCOeval, []
+    whole = FastCOCOeval.evaluate
+
+    def evaluate_and_note(self):
+        calls.append((self.params.iouType, coco_metric.COCOeval is stock))
+        whole(self)
+
+    monkeypatch.setattr(FastCOCOeval, 'evaluate', evaluate_and_note)
+    evaluate(annotations, samples, 'pycocotools')
+    assert not calls
+    evaluate(annotations, samples, FAST)
+    assert calls == [('bbox', True), ('segm', True), ('bbox', True)]  # the last are proposals

@@ -1,4 +1,4 @@
-"""A detector whose weights are random: what it finds is not right, but there is something in every picture."""
+"""A detector with random weights: what it finds is wrong, but it finds something everywhere."""
 
 import cv2
 import pytest

@@ -60,5 +60,7 @@ def test_the_most_likely_classes(checkpoint, weights, pictures, tmp_path, capsys
 
 def test_a_video_is_refused(checkpoint, tmp_path):
     (tmp_path / 'x.mp4').write_bytes(b'')
-    with pytest.raises(UserError, match='is a video, and the config a classifier'):
+    with pytest.raises(
+        UserError, match='is a video, and the config a classifier, which takes pictures only'
+    ):
         predict(arguments(checkpoint, tmp_path / 'x.mp4', config=CLASSIFIER, out_dir=tmp_path))

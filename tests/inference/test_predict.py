@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from in_process import run_here
 from mmdet.apis import inference_detector, init_detector
 from prediction import CONFIG, arguments, blobs
 from pycocotools import mask as rle
 
 from kw_mm.errors import UserError
-from kw_mm.inference import predict
-from kw_mm.inference.predictor import Predictor
+from kw_mm.inference import KWDetInferencer, predict
 from kw_mm.run_config import load_config
 
 CLASSES = ('ellipse', 'rectangle', 'triangle', 'star', 'cross')
@@ -184,7 +184,7 @@ def test_what_cannot_be_done_is_said(case, message, weights, pictures, tmp_path)
 
 def test_a_device_that_is_not_there_is_said(weights):
     with pytest.raises(UserError, match=r"device 'cuda:77' cannot be used \(.+\); try cpu"):
-        Predictor(load_config(CONFIG), str(weights), 'cuda:77')
+        KWDetInferencer(load_config(CONFIG), str(weights), 'cuda:77')
 
 
 def test_the_checkpoints_names_come_before_the_configs(weights, pictures, tmp_path):
@@ -198,8 +198,7 @@ def test_the_checkpoints_names_come_before_the_configs(weights, pictures, tmp_pa
     assert {result['category_name'] for result in predictions(tmp_path / 'out')} <= set(names)
 
 
-def test_the_tools_exit_code_and_one_line(tool, weights, tmp_path):
-    done = tool('predict', CONFIG, weights, tmp_path / 'nowhere', ok=False, cwd=tmp_path)
-    assert (
-        done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
-    )
+def test_the_tools_exit_code_and_one_line(weights, tmp_path, capsys, monkeypatch):
+    inputs = CONFIG, weights, tmp_path / 'nowhere'
+    done = run_here('predict', *inputs, capsys=capsys, monkeypatch=monkeypatch)
+    assert done.code == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1

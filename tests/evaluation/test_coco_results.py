@@ -6,8 +6,7 @@ import pytest
 import torch
 from mmdet.datasets import CocoDataset
 
-from kw_mm.evaluation.coco_form import category_ids, coco_results
-from kw_mm.evaluation.results_file import ResultsFile
+from kw_mm.evaluation.coco_results import ResultsFile, category_ids, coco_results
 
 COCO_CLASSES = CocoDataset.METAINFO['classes']
 

@@ -1,0 +1,260 @@
+"""mmdet's and mmpretrain's inferencers for kw_mm's configs and checkpoints.
+
+What differs from the parents:
+
+- A checkpoint may have any layout, is read without executing what is in it, and must cover the
+  whole model. Its class names come first, then the config's, then those of the dataset's type.
+- Images are read by the loader that the config names. Arrays are images (H, W, 3) in BGR.
+- OpenMMLab's default scope is theirs only while they work, so that a detector and a classifier
+  can take turns. There is no progress bar, and the same picture is drawn the same each time.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.models.detectors import BaseDetector
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.config import Config
+from mmengine.dataset import Compose, default_collate, pseudo_collate
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
+from mmpretrain.apis import ImageClassificationInferencer
+
+from ..checkpoints.loading import load_weights
+from ..errors import ImageError, UserError, one_line
+from ..models.building import build_model
+from ..run_config import load_config, tested_dataset, type_name
+from .class_names import check_number_of_classes, dataset_meta
+
+
+class ConfiguredInferencer:
+    """What the two inferencers share: model, class names and test pipeline of a config.
+
+    Attributes:
+        cfg (Config): The config.
+        scope (str): OpenMMLab's default scope in it.
+        model (BaseModel): In evaluation mode.
+    """
+
+    cfg: Config
+    scope: str
+    model: BaseModel
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by label."""
+        return self.model.dataset_meta['classes']
+
+    def read_image(self, path: str) -> np.ndarray:
+        """Read an image as the config's loader does.
+
+        Args:
+            path: A file, or a URL that mmengine can read.
+
+        Returns:
+            np.ndarray: (H, W, 3) in BGR.
+
+        Raises:
+            ImageError: It is missing, damaged or not an image.
+        """
+        try:
+            loaded = self.loader(dict(img_path=path))
+        except Exception as error:  # OpenCV, Pillow and file backends each have their own
+            reason = one_line(error.__cause__ or error)[:200]
+            raise ImageError(f'image {path!r} cannot be read ({reason})') from error
+        if loaded is None:  # by a loader that leaves out what it cannot read
+            raise ImageError(f'image {path!r} cannot be read')
+        return loaded['img']
+
+    def _take_config(self, config: Config | str) -> None:
+        self.cfg = load_config(config) if isinstance(config, str) else config
+        self.scope = _scope(self.cfg)
+
+    def _in_scope(self) -> AbstractContextManager:
+        return DefaultScope.overwrite_default_scope(self.scope)
+
+    def _load_model(self, weights: str, device: str) -> BaseModel:
+        model = build_model(self.cfg)
+        checkpoint = load_weights(model, weights)
+        meta = dataset_meta(self.cfg, checkpoint, self.scope)
+        check_number_of_classes(model, meta['classes'])
+        try:
+            model = revert_sync_batchnorm(model).to(device).eval()
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f'device {device!r} cannot be used ({reason}); try cpu') from error
+        model.cfg, model.dataset_meta = self.cfg, meta
+        return model
+
+    def _init_pipeline(self, cfg: Config) -> Compose:
+        """The test pipeline without annotations, of a path, an array or a dict with either."""
+        steps = tested_dataset(cfg).get('pipeline') or []
+        loaders = [step for step in steps if type_name(step).endswith('LoadImageFromFile')]
+        if not loaders:
+            raise UserError(
+                f'config {cfg.filename!r} has no test_dataloader.dataset.pipeline with '
+                'LoadImageFromFile in it'
+            )
+        self.loader = TRANSFORMS.build(loaders[0])
+        left_out = 'LoadImageFromFile', 'LoadAnnotations'
+        return Compose(
+            [self._load_image, *(step for step in steps if not type_name(step).endswith(left_out))]
+        )
+
+    def _load_image(self, given: str | np.ndarray | dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(given, dict):
+            given = {'img_path' if isinstance(given, str) else 'img': given}
+        image = given['img'] if 'img' in given else self.read_image(given['img_path'])
+        if getattr(self.loader, 'to_float32', False):
+            image = image.astype(np.float32)
+        return {**given, 'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}
+
+
+class KWDetInferencer(ConfiguredInferencer, DetInferencer):
+    """mmdet's ``DetInferencer`` for any checkpoint that fits the config.
+
+    Args:
+        model: A config, its file, or the name of one that comes with kw_mm.
+        weights: Checkpoint file of any layout, also one with only a ``state_dict``.
+        device: Where to run; by default a GPU if there is one.
+        palette: Name of one of mmdet's palettes, for drawing; 'none' takes the one that belongs
+            to the class names.
+        show_progress: Whether to show a progress bar.
+
+    Raises:
+        UserError: The config's model cannot be built, its test pipeline loads no image, the
+            checkpoint does not fit, there are not as many names as the model has classes, or
+            there is no such device.
+
+    Example:
+        >>> from kw_mm.inference import KWDetInferencer
+        >>> infer = KWDetInferencer('mask_rcnn_kw_r50_1x_coco', 'epoch_12.pth')
+        >>> infer('street.jpg', out_dir='predictions')['predictions'][0]['scores']
+    """
+
+    def __init__(
+        self,
+        model: Config | str,
+        weights: str,
+        device: str | None = None,
+        palette: str = 'none',
+        show_progress: bool = False,
+    ) -> None:
+        self._take_config(model)
+        with self._in_scope():
+            super().__init__(
+                self.cfg, weights, device or _device(), self.scope, palette, show_progress
+            )
+
+    def __call__(self, inputs: Any, *args, **kwargs) -> dict[str, Any]:
+        """Predict. Arguments and result are those of mmdet."""
+        with self._in_scope():
+            return super().__call__(inputs, *args, **kwargs)
+
+    def visualize(self, inputs: Sequence[str | np.ndarray], *args, **kwargs) -> Any:
+        """Draw predictions, arguments as in mmdet: images (H, W, 3) in RGB."""
+        images = [image if isinstance(image, str) else image[..., ::-1] for image in inputs]
+        with _repeatable_drawing():
+            return super().visualize(images, *args, **kwargs)
+
+    def _init_model(self, cfg: Config, weights: str, device: str) -> BaseModel:
+        model = self._load_model(weights, device)
+        if self.palette != 'none':
+            model.dataset_meta['palette'] = self.palette
+        return model
+
+    def _init_collate(self, cfg: Config) -> Callable:
+        """mmdet's models take lists. The parent's logs that mmdet has no registry of functions."""
+        return pseudo_collate
+
+    def _init_visualizer(self, cfg: Config) -> DetLocalVisualizer:
+        """Not the config's, which is a global and hands each picture to its logging backends."""
+        visualizer = DetLocalVisualizer(name='kw_mm predictions', alpha=0.5)
+        visualizer.dataset_meta = self.model.dataset_meta
+        return visualizer
+
+
+class KWClassificationInferencer(ConfiguredInferencer, ImageClassificationInferencer):
+    """mmpretrain's ``ImageClassificationInferencer`` for any checkpoint that fits the config.
+
+    Args:
+        model: A config, its file, or the name of one that comes with kw_mm.
+        weights: Checkpoint file of any layout, also one with only a ``state_dict``.
+        device: Where to run; by default a GPU if there is one.
+
+    Raises:
+        UserError: As for :class:`KWDetInferencer`.
+
+    Example:
+        >>> from kw_mm.inference import KWClassificationInferencer
+        >>> infer = KWClassificationInferencer('imagenet/kw_r50_300e_in1k', 'epoch_300.pth')
+        >>> infer('cat.jpg')[0]['pred_class']
+    """
+
+    def __init__(self, model: Config | str, weights: str, device: str | None = None) -> None:
+        self._take_config(model)
+        with self._in_scope():
+            network = self._load_model(weights, device or _device())
+            network._config = self.cfg  # where the parent looks for it
+            super().__init__(network, classes=network.dataset_meta['classes'])
+
+    def __call__(
+        self, inputs: Any, return_datasamples: bool = False, batch_size: int = 1, **kwargs
+    ) -> list:
+        """Predict. As in mmpretrain, without its progress bar, which only a global turns off."""
+        before, during, drawing, after = self._dispatch_kwargs(**kwargs)
+        inputs = self._inputs_to_list(inputs)
+        with self._in_scope():
+            batches = self.preprocess(inputs, batch_size, **before)
+            samples = [sample for batch in batches for sample in self.forward(batch, **during)]
+            drawn = self.visualize(inputs, samples, **drawing)
+        return self.postprocess(samples, drawn, return_datasamples, **after)
+
+    def preprocess(self, inputs: Iterable[str | np.ndarray], batch_size: int = 1) -> Iterator[dict]:
+        """Batches for the model; the parent's would read images in its own way."""
+        yield from map(
+            default_collate, self._get_chunk_data(map(self.pipeline, inputs), batch_size)
+        )
+
+
+def load_inferencer(
+    config: Config | str, weights: str, device: str | None = None
+) -> KWDetInferencer | KWClassificationInferencer:
+    """The inferencer for a config's kind of model. Arguments as in :class:`KWDetInferencer`.
+
+    Raises:
+        UserError: As for :class:`KWDetInferencer`.
+    """
+    cfg = load_config(config) if isinstance(config, str) else config
+    kind = (cfg.get('model') or {}).get('type')
+    with MODELS.switch_scope_and_registry(_scope(cfg)) as registry:
+        cls = registry.get(kind) if isinstance(kind, str) else kind
+    detects = isinstance(cls, type) and issubclass(cls, BaseDetector)
+    return (KWDetInferencer if detects else KWClassificationInferencer)(cfg, weights, device)
+
+
+def _scope(cfg: Config) -> str:
+    return cfg.get('default_scope') or 'mmengine'
+
+
+def _device() -> str:
+    """Not mmengine's choice, which may be a device that mmcv has no operators for."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+@contextmanager
+def _repeatable_drawing() -> Iterator[None]:
+    """mmdet varies the colours of masks at random and warns of boxes that touch the border."""
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='.*out of bounds')
+            yield
+    finally:
+        np.random.set_state(state)
