@@ -1,4 +1,5 @@
-# Faster R-CNN, plain ResNet-50: the baseline of the KernelWarehouse configs, same recipe. Not published in this recipe.
+# Faster R-CNN, plain ResNet-50: the baseline of the KernelWarehouse configs, same recipe.
+# Not published in this recipe.
 _base_ = './_base_/faster_rcnn_1x_coco.py'
 
 model = dict(

@@ -1,4 +1,5 @@
-# Mask R-CNN, plain ConvNeXt-Tiny: the baseline of the KernelWarehouse config, same recipe. Paper: box AP 43.4, mask AP 39.7.
+# Mask R-CNN, plain ConvNeXt-Tiny: the baseline of the KernelWarehouse config, same recipe.
+# Paper: box AP 43.4, mask AP 39.7.
 _base_ = './_base_/mask_rcnn_1x_coco.py'
 
 model = dict(
@@ -12,9 +13,10 @@ model = dict(
         init_cfg=dict(type='Pretrained', checkpoint='kw://convnext-tiny-imagenet')),
     neck=dict(in_channels=[96, 192, 384, 768]))
 
-# mmdet's constructor (it knows a ConvNeXt by its class name): learning rate x 0.95 for every layer further from the heads.
-# By its rule, what is not under downsample_layers or stages has the full rate: output norms and, with KernelWarehouse,
-# the warehouses. That is how the published model was trained.
+# mmdet's constructor (it knows a ConvNeXt by its class name): learning rate x 0.95 for every layer
+# further from the heads. By its rule, what is not under downsample_layers or stages has the full
+# rate: output norms and, with KernelWarehouse, the warehouses. That is how the published model was
+# trained.
 optim_wrapper = dict(
     constructor='LearningRateDecayOptimizerConstructor',
     paramwise_cfg=dict(_delete_=True, decay_rate=0.95, decay_type='layer_wise', num_layers=6))

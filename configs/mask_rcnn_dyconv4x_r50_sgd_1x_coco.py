@@ -1,5 +1,5 @@
-# Mask R-CNN, ResNet-50 with DY-Conv 4x, plain SGD recipe. No figures are published for it, and no ImageNet weights: make
-# them with configs/imagenet/dyconv4x_r50_100e_in1k.py.
+# Mask R-CNN, ResNet-50 with DY-Conv 4x, plain SGD recipe. No figures are published for it, and no
+# ImageNet weights: make them with configs/imagenet/dyconv4x_r50_100e_in1k.py.
 _base_ = './mask_rcnn_r50_sgd_1x_coco.py'
 model = dict(
     backbone=dict(

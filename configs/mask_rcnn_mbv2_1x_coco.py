@@ -1,4 +1,5 @@
-# Mask R-CNN, plain MobileNetV2: the baseline of the KernelWarehouse configs, same recipe. Paper: box AP 33.8, mask AP 31.7.
+# Mask R-CNN, plain MobileNetV2: the baseline of the KernelWarehouse configs, same recipe.
+# Paper: box AP 33.8, mask AP 31.7.
 _base_ = './_base_/mask_rcnn_1x_coco.py'
 
 model = dict(

@@ -1,4 +1,5 @@
-# Mask R-CNN, plain MobileNetV2, plain SGD recipe. Reported by ODConv's repository: box AP 32.4, mask AP 29.8.
+# Mask R-CNN, plain MobileNetV2, plain SGD recipe.
+# Reported by ODConv's repository: box AP 32.4, mask AP 29.8.
 _base_ = './_base_/mask_rcnn_sgd_1x_coco.py'
 
 model = dict(

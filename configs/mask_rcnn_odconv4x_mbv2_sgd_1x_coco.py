@@ -1,4 +1,5 @@
-# Mask R-CNN, MobileNetV2 with ODConv 4x, plain SGD recipe. Reported by ODConv's repository: box AP 36.0, mask AP 33.0.
+# Mask R-CNN, MobileNetV2 with ODConv 4x, plain SGD recipe.
+# Reported by ODConv's repository: box AP 36.0, mask AP 33.0.
 _base_ = './mask_rcnn_mbv2_sgd_1x_coco.py'
 model = dict(
     backbone=dict(

@@ -1,5 +1,5 @@
-# Mask R-CNN, ResNet-50 with ODConv 4x. Paper: box AP 42.1, mask AP 38.6, from ImageNet weights that we do not
-# have; these are those of ODConv's own 100 epochs.
+# Mask R-CNN, ResNet-50 with ODConv 4x. Paper: box AP 42.1, mask AP 38.6, from ImageNet weights that
+# we do not have; these are those of ODConv's own 100 epochs.
 _base_ = './_base_/mask_rcnn_1x_coco.py'
 
 model = dict(

@@ -1,4 +1,5 @@
-# Mask R-CNN, plain ResNet-50: the baseline of the KernelWarehouse configs, same recipe. Paper: box AP 39.6, mask AP 36.4.
+# Mask R-CNN, plain ResNet-50: the baseline of the KernelWarehouse configs, same recipe.
+# Paper: box AP 39.6, mask AP 36.4.
 _base_ = './_base_/mask_rcnn_1x_coco.py'
 
 model = dict(

@@ -1,4 +1,5 @@
-# Mask R-CNN, plain ResNet-50, plain SGD recipe. Reported by ODConv's repository: box AP 38.2, mask AP 34.6.
+# Mask R-CNN, plain ResNet-50, plain SGD recipe.
+# Reported by ODConv's repository: box AP 38.2, mask AP 34.6.
 _base_ = './_base_/mask_rcnn_sgd_1x_coco.py'
 
 model = dict(

@@ -14,18 +14,18 @@ from .errors import UserError, one_line
 
 OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'not enough memory')
 LESS_MEMORY = (
-    'less is needed with a smaller train_dataloader.batch_size, smaller images (scale in the pipelines), --amp '
-    'on a GPU, model.backbone.assemble_checkpoint=True (kernels are mixed again in the backward pass) or '
-    'model.backbone.with_cp=True (whole blocks are computed again)'
+    'less is needed with a smaller train_dataloader.batch_size, smaller images (scale in the '
+    'pipelines), --amp on a GPU, model.backbone.assemble_checkpoint=True (kernels are mixed again '
+    'in the backward pass) or model.backbone.with_cp=True (whole blocks are computed again)'
 )
 ONE_VALUE = 'Expected more than 1 value per channel'
 
 
 def command(main: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a tool's ``main``: an error that the user can fix becomes one line on stderr and exit code 2.
+    """Decorate a tool's ``main``: an error that the user can fix becomes one line and exit code 2.
 
-    These are :class:`UserError` and running out of memory. ``KW_MM_TRACEBACK=1`` in the environment
-    shows the stack trace as well.
+    The line goes to stderr. Such errors are :class:`UserError` and running out of memory.
+    ``KW_MM_TRACEBACK=1`` in the environment shows the stack trace as well.
     """
 
     @functools.wraps(main)
@@ -55,37 +55,41 @@ def advice_on(error: Exception) -> str:
         return f'out of memory ({text[:200]}); {LESS_MEMORY}'
     if isinstance(error, ValueError) and ONE_VALUE in text:
         return (
-            f'a batch norm was given one value ({text}); train with 2 or more images per GPU, and without a single one '
-            'in the last batch (drop_last=True)'
+            f'a batch norm was given one value ({text}); train with 2 or more images per GPU, and '
+            'without a single one in the last batch (drop_last=True)'
         )
     return ''
 
 
 def raised_in_worker(error: Exception) -> str:
-    """The message of an error from a data worker, which torch hands on with its stack trace; empty for others."""
+    """The message of an error that torch hands on from a data worker, with its stack trace there.
+
+    Returns:
+        str: The message without the trace; empty for an error from elsewhere.
+    """
     text, name = str(error), f'{type(error).__module__}.{type(error).__qualname__}: '
     return text.rpartition(name)[2].strip() if ' in DataLoader worker process ' in text else ''
 
 
 class CfgOptions(DictAction):
-    """mmengine's action for ``--cfg-options``; what it cannot parse is a usage error and no stack trace."""
+    """mmengine's action for ``--cfg-options``; what it cannot parse is a usage error."""
 
     def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
         try:
             super().__call__(parser, *args)
-        except (
-            ValueError,
-            AssertionError,
-            RecursionError,
-        ):  # no "=", brackets that do not match, dict(...) in a list
+        except (ValueError, AssertionError, RecursionError):
+            # no "=", brackets that do not match, dict(...) in a list
             parser.error(
-                '--cfg-options takes KEY=VALUE, e.g. train_dataloader.batch_size=4; a value is a number, a word, '
-                'or a list of them'
+                '--cfg-options takes KEY=VALUE, e.g. train_dataloader.batch_size=4; a value is a '
+                'number, a word, or a list of them'
             )
 
 
 def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Add the shared arguments to a parser and parse the command line; sets ``LOCAL_RANK`` as mmengine wants it."""
+    """Add the shared arguments to a parser and parse the command line.
+
+    Sets ``LOCAL_RANK``, which mmengine reads, where the launcher has not.
+    """
     parser.add_argument(
         '--work-dir', help='folder for logs and checkpoints; default work_dirs/<config name>'
     )
@@ -101,3 +105,13 @@ def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def check_checkpoint(path: str) -> None:
+    """Check that a checkpoint given on the command line is there.
+
+    Raises:
+        UserError: A local path without a file.
+    """
+    if '://' not in path and not os.path.isfile(path):
+        raise UserError(f'checkpoint {path!r} does not exist')

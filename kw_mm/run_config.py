@@ -1,9 +1,9 @@
-"""Reading a config and what the command line changes in it."""
+"""Reading a config and what the command line changes in it, and walking over its datasets."""
 
-import difflib
 import inspect
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from .config_files import config
 from .errors import UserError, one_line
+from .validation import closest
 
 UNREADABLE = (
     SyntaxError,
@@ -33,8 +34,15 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     ``data_root=...`` reaches every path that begins with the config's own ``data_root``; options
     that name such a path themselves win.
 
+    Args:
+        path: File or name.
+        options: Values by dotted key.
+
     Raises:
         UserError: No such file, one that mmengine cannot read, or an option that does not fit it.
+
+    Example:
+        >>> cfg = load_config('mask_rcnn_kw_r50_1x_coco', {'data_root': '/datasets/coco/'})
     """
     if not os.path.isfile(path):
         try:
@@ -59,9 +67,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def _warn_of_misspelt(options: dict[str, Any], cfg: Config) -> None:
-    """mmengine takes any new setting, and looks at those alone that it knows."""
+    """mmengine accepts any new setting, and uses only those that it knows."""
     for name in {option.partition('.')[0] for option in options}:
-        close = [] if name in cfg else difflib.get_close_matches(name, cfg, n=1, cutoff=0.85)
+        close = [] if name in cfg else closest(name, cfg, most=1, cutoff=0.85)
         if close and name not in inspect.signature(Runner).parameters:
             warnings.warn(
                 f'--cfg-options {name}=...: the config has no {name!r}, which changes nothing; '
@@ -97,21 +105,65 @@ def _rewrite(value: Any, old: str, new: str) -> Any:
     return value
 
 
+def walk_datasets(dataset: Any, where: str = 'dataset') -> Iterator[tuple[str, ConfigDict]]:
+    """A dataset's config, and those inside wrappers such as RepeatDataset and ConcatDataset.
+
+    Args:
+        dataset: The config; there is nothing to walk over in anything but a dict.
+        where: Its key.
+
+    Yields:
+        tuple: Key and config of each dataset, wrappers before what they wrap.
+
+    Example:
+        >>> [where for where, _ in walk_datasets(cfg.train_dataloader.dataset)]
+        ['dataset', 'dataset.datasets[0]', 'dataset.datasets[1]']
+    """
+    if not isinstance(dataset, dict):
+        return
+    yield where, dataset
+    yield from walk_datasets(dataset.get('dataset'), f'{where}.dataset')
+    for i, part in enumerate(dataset.get('datasets') or ()):
+        yield from walk_datasets(part, f'{where}.datasets[{i}]')
+
+
+def datasets_of(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
+    """:func:`walk_datasets` over the dataset of 'train', 'val' or 'test'; nothing without one."""
+    loader = cfg.get(f'{split}_dataloader') or {}
+    return walk_datasets(loader.get('dataset'), f'{split}_dataloader.dataset')
+
+
+def walk_transforms(pipeline: Any) -> Iterator[ConfigDict]:
+    """The transforms of a pipeline's config, and those inside wrappers such as RandomChoice."""
+    if isinstance(pipeline, dict):
+        if 'type' in pipeline:
+            yield pipeline
+        pipeline = list(pipeline.values())
+    for step in pipeline if isinstance(pipeline, (list, tuple)) else ():
+        yield from walk_transforms(step)
+
+
 def tested_dataset(cfg: Config) -> ConfigDict:
-    """The config of the dataset that is tested on, out of its wrappers; empty without one."""
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or ConfigDict()
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset
+    """The config of the (first) tested dataset, out of its wrappers; empty without one."""
+    unwrapped = (
+        dataset
+        for _, dataset in datasets_of(cfg, 'test')
+        if not dataset.keys() & {'dataset', 'datasets'}
+    )
+    return next(unwrapped, ConfigDict())
+
+
+def annotation_path(dataset: dict[str, Any]) -> str:
+    """Where a dataset's config has its annotation file."""
+    return os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+
+
+def coco_annotations(cfg: Config) -> str | None:
+    """The annotation file that is tested on, where it is in COCO's form and exists."""
+    path = annotation_path(tested_dataset(cfg))
+    return path if path.endswith('.json') and os.path.isfile(path) else None
 
 
 def type_name(step: dict[str, Any]) -> str:
     """The name of a config's ``type``, which is a class in mmengine's pure Python configs."""
     return step['type'] if isinstance(step['type'], str) else step['type'].__name__
-
-
-def coco_annotations(cfg: Config) -> str | None:
-    """The annotation file of the dataset that is tested on, where it is in COCO's form and exists."""
-    dataset = tested_dataset(cfg)
-    path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    return path if path.endswith('.json') and os.path.isfile(path) else None

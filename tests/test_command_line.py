@@ -18,7 +18,8 @@ def raise_(error):
             'CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB'
         ),
         RuntimeError(
-            "[fail at alloc.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            "[fail at alloc.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+            '9 bytes'
         ),
         MemoryError(),
     ],
@@ -54,8 +55,9 @@ def test_other_errors_keep_their_stack_trace():
 
 def test_a_workers_error_is_its_message():
     text = (
-        'Caught ImageError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File "x.py", '
-        "line 1, in f\nkw_mm.errors.ImageError: image 'a.jpg' cannot be read\n"
+        'Caught ImageError in DataLoader worker process 0.\nOriginal Traceback (most recent call '
+        'last):\n  File "x.py", line 1, in f\n'
+        "kw_mm.errors.ImageError: image 'a.jpg' cannot be read\n"
     )
     assert advice_on(ImageError(text)) == "image 'a.jpg' cannot be read"
 
@@ -84,6 +86,6 @@ def test_a_type_that_is_not_registered(kind, words):
 
 
 def test_errors_that_name_what_to_fix_pass_through():
-    with pytest.raises(UserError, match='^mend this$'):
+    with pytest.raises(UserError, match='^fix this$'):
         with building('model'):
-            raise UserError('mend this')
+            raise UserError('fix this')

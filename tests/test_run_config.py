@@ -3,15 +3,18 @@ import warnings
 import pytest
 from mmengine.config import Config
 
+from kw_mm import run_config
+from kw_mm.command_line import check_checkpoint
 from kw_mm.errors import UserError
-from kw_mm.run_config import load_config
-from kw_mm.training.path_checks import check_checkpoint, check_datasets
+from kw_mm.run_config import datasets_of, load_config, walk_transforms
+from kw_mm.training.data_checks import check_datasets
 
 TEXT = """
 data_root = 'data/coco/'
 train_dataloader = dict(dataset=dict(type='RepeatDataset', dataset=dict(
     data_root=data_root, ann_file='annotations/a.json', data_prefix=dict(img='train/'))))
-val_dataloader = dict(dataset=dict(data_root=data_root, ann_file='annotations/b.json', data_prefix=dict(img='val/')))
+val_dataloader = dict(dataset=dict(
+    data_root=data_root, ann_file='annotations/b.json', data_prefix=dict(img='val/')))
 val_evaluator = [dict(type='CocoMetric', ann_file=data_root + 'annotations/b.json')]
 other = 'data/cocoa'
 """
@@ -70,6 +73,32 @@ def test_a_misspelt_setting_is_warned_of(config, option, warned):
     assert len(found) == warned and all(
         repr(option) in message and "'data_root'" in message for message in found
     )
+
+
+def test_datasets_in_wrappers_are_found_with_their_keys():
+    parts = [dict(type='CocoDataset', ann_file='a.json'), dict(type='XMLDataset', ann_file='b')]
+    concatenated = dict(type='ConcatDataset', datasets=parts)
+    wrapped = dict(type='RepeatDataset', times=2, dataset=concatenated)
+    cfg = Config(dict(test_dataloader=dict(dataset=wrapped), val_dataloader=None))
+    key = 'test_dataloader.dataset'
+    assert [(where, dataset.type) for where, dataset in datasets_of(cfg, 'test')] == [
+        (key, 'RepeatDataset'),
+        (f'{key}.dataset', 'ConcatDataset'),
+        (f'{key}.dataset.datasets[0]', 'CocoDataset'),
+        (f'{key}.dataset.datasets[1]', 'XMLDataset'),
+    ]
+    assert run_config.tested_dataset(cfg) == parts[0]
+    assert run_config.tested_dataset(Config(dict())) == {}
+    assert not list(datasets_of(cfg, 'val')) and not list(datasets_of(cfg, 'train'))
+
+
+def test_transforms_in_wrappers_are_found():
+    inner = [[dict(type='A')], [dict(type='B'), dict(type='C', policies=[dict(type='D')])]]
+    branches = dict(type='MultiBranch', branch_field=['x'], x=dict(type='E'))
+    pipeline = [dict(type='RandomChoice', transforms=inner), branches]
+    kinds = [step['type'] for step in walk_transforms(pipeline)]
+    assert kinds == ['RandomChoice', 'A', 'B', 'C', 'D', 'MultiBranch', 'E']
+    assert not list(walk_transforms(None))
 
 
 def test_missing_data_is_named_with_its_setting(config, tmp_path):

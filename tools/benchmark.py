@@ -11,7 +11,7 @@ import torch
 from kw_mm.analysis.benchmarking import run_benchmark
 from kw_mm.analysis.variants import DTYPES, KINDS, MODES, NETWORKS, Setting
 from kw_mm.command_line import command
-from kw_mm.training.memory import keep_freed_memory
+from kw_mm.training.launch import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:

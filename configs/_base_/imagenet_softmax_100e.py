@@ -1,3 +1,7 @@
-# ImageNet, 100 epochs, for dynamic convolutions with a softmax temperature: 30 -> 1 over the first 10 epochs.
+# ImageNet, 100 epochs, for dynamic convolutions with a softmax temperature: 30 -> 1 over the
+# first 10 epochs.
 _base_ = './imagenet_100e.py'
-custom_hooks = [dict(type='EpochSeedHook'), dict(type='AttentionTemperatureHook', duration=10, begin=30, end=1)]
+custom_hooks = [
+    dict(type='EpochSeedHook'),
+    dict(type='AttentionTemperatureHook', duration=10, begin=30, end=1)
+]

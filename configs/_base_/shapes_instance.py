@@ -1,4 +1,5 @@
-# The synthetic instance segmentation set of the quickstart (tools/make_shapes.py), in COCO's layout.
+# The synthetic instance segmentation set of the quickstart (tools/make_shapes.py), in COCO's
+# layout.
 data_root = 'data/shapes/'
 size = (128, 128)  # half the size the images are drawn in
 metainfo = dict(
@@ -7,17 +8,19 @@ metainfo = dict(
 dataset = dict(type='CocoDataset', data_root=data_root, metainfo=metainfo)
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='KWLoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=size),
     dict(type='RandomFlip', prob=0.5, direction=['horizontal', 'vertical']),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='KWLoadImageFromFile'),
     dict(type='Resize', scale=size),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 train_dataloader = dict(
     batch_size=8,
@@ -40,5 +43,7 @@ val_dataloader = dict(
         **dataset))
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='KWCocoMetric', ann_file=data_root + 'annotations/instances_val2017.json', metric=['bbox', 'segm'])
+    type='KWCocoMetric',
+    ann_file=data_root + 'annotations/instances_val2017.json',
+    metric=['bbox', 'segm'])
 test_evaluator = val_evaluator

@@ -1,5 +1,6 @@
-# Proof of the whole chain on a CPU: plain ImageNet weights placed in the warehouses, temperature annealed 1 -> 0,
-# Mask R-CNN fine-tuned on 50 real COCO images and evaluated on the same 50. Overfitting on purpose.
+# Proof of the whole chain on a CPU: plain ImageNet weights placed in the warehouses, temperature
+# annealed 1 -> 0, Mask R-CNN fine-tuned on 50 real COCO images and evaluated on the same 50.
+# Overfitting on purpose.
 _base_ = '../mask_rcnn_kw_mbv2_1x_coco.py'
 
 model = dict(
@@ -15,31 +16,52 @@ model = dict(
         bbox_head=dict(in_channels=128, fc_out_channels=512),
         mask_roi_extractor=dict(out_channels=128),
         mask_head=dict(in_channels=128, conv_out_channels=128)),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=100), rcnn=dict(sampler=dict(num=32))),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)))
 
 size = dict(type='Resize', scale=(320, 320), keep_ratio=True)
 train_pipeline = [
-    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True), size,
-    dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')]
+    dict(type='KWLoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    size,
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
 test_pipeline = [
-    dict(type='LoadImageFromFile'), size, dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+    dict(type='KWLoadImageFromFile'),
+    size,
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+]
 train_annotations = 'annotations/instances_train2017.json'
-train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(
-    num_workers=0, persistent_workers=False,
-    dataset=dict(ann_file=train_annotations, data_prefix=dict(img='train2017/'), pipeline=test_pipeline))
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        ann_file=train_annotations,
+        data_prefix=dict(img='train2017/'),
+        pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file='data/coco/' + train_annotations)
 test_evaluator = val_evaluator
 
 epochs = 100  # of 13 iterations
 train_cfg = dict(max_epochs=epochs, val_interval=10)
-# A thousand iterations are few: the attention must learn, before the temperature is down, what ImageNet training has
-# hundreds of thousands for. It gets larger steps, and the temperature falls slowly.
+# A thousand iterations are few: the attention must learn, before the temperature is down, what
+# ImageNet training has hundreds of thousands for. It gets larger steps, and the temperature falls
+# slowly.
 optim_wrapper = dict(
-    optimizer=dict(lr=5e-4), paramwise_cfg=dict(custom_keys={'attention': dict(lr_mult=20.)}),
+    optimizer=dict(lr=5e-4),
+    paramwise_cfg=dict(custom_keys={'attention': dict(lr_mult=20.)}),
     clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),

@@ -3,7 +3,7 @@
 They are files, or the first ones of the config's validation set.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, DefaultScope
 
 from ..errors import UserError
-from ..run_config import type_name
-from ..training.path_checks import check_datasets
+from ..run_config import type_name, walk_datasets
+from ..training.data_checks import check_datasets
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -47,7 +47,8 @@ def file_samples(cfg: Config, paths: Sequence[str]) -> list[Sample]:
             pipeline.
     """
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    steps = next(_pipelines(loader.get('dataset')), None)
+    datasets = (dataset for _, dataset in walk_datasets(loader.get('dataset')))
+    steps = next((part['pipeline'] for part in datasets if part.get('pipeline')), None)
     if steps is None:
         raise UserError(
             f'config {cfg.filename!r} has no test_dataloader with a pipeline, which images go '
@@ -83,14 +84,6 @@ def validation_samples(cfg: Config, number: int) -> list[Sample]:
 
 def _scope(cfg: Config):
     return DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine'))
-
-
-def _pipelines(dataset: Any) -> Iterator[list[dict]]:
-    if isinstance(dataset, dict):
-        if dataset.get('pipeline'):
-            yield dataset['pipeline']
-        for inner in (dataset.get('dataset'), *(dataset.get('datasets') or ())):
-            yield from _pipelines(inner)
 
 
 def _expand(paths: Sequence[str]) -> list[Path]:

@@ -9,10 +9,10 @@ from mmengine.device import get_device
 from torch import nn
 
 from ..checkpoints.loading import load_weights
+from ..command_line import check_checkpoint
 from ..errors import UserError
 from ..models.building import build_model
 from ..run_config import load_config
-from ..training.path_checks import check_checkpoint
 from ..warehouse import kw_layers
 from .recording import record_attention
 from .report_page import Checkpoint, write_attention_report

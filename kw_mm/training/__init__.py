@@ -1,17 +1,17 @@
-"""Training and evaluation: runner, hooks, checks, resuming."""
+"""Training and evaluation: runner, hooks, checks, resuming.
+
+Imported with kw_mm: only what registers hooks and functions. The runner is in
+:mod:`kw_mm.training.runner`, the image loading in :mod:`kw_mm.training.image_loading`.
+"""
 
 from .checkpoint_hook import SafeCheckpointHook
 from .fsdp import wrap_outside_warehouses
-from .image_loading import KWLoadImageFromFile
-from .runner import KWRunner
 from .seed_hook import EpochSeedHook
 from .temperature_hook import AttentionTemperatureHook
 
 __all__ = [
     'AttentionTemperatureHook',
     'EpochSeedHook',
-    'KWLoadImageFromFile',
-    'KWRunner',
     'SafeCheckpointHook',
     'wrap_outside_warehouses',
 ]

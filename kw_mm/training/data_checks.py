@@ -1,16 +1,40 @@
-"""Looking at datasets before the first iteration: instances, classes, and what is left for an epoch's last batch."""
+"""What a run is given, checked before its first iteration: paths, classes, instances, batches."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import BatchSizeError, UserError
+from ..ops.branch import AttentionBranch
+from ..run_config import annotation_path, datasets_of
+from ..validation import few
 
-ATTENTION = 'Attention'  # in the class names of attention branches
 HEADS = ('bbox_head', 'mask_head', 'head')
+
+
+def check_datasets(cfg: Config, *splits: str) -> None:
+    """Check that annotation files and image folders of a config's datasets exist.
+
+    Args:
+        cfg: The config.
+        splits: Of 'train', 'val' and 'test', what the run will use.
+
+    Raises:
+        UserError: Names the missing path and the setting it comes from.
+    """
+    for split in splits:
+        for where, dataset in datasets_of(cfg, split):
+            for setting, path in _paths(dataset):
+                if '://' not in path and not os.path.exists(path):
+                    raise UserError(
+                        f'{path!r} ({where}.{setting}) does not exist; point data_root at your '
+                        'dataset: --cfg-options data_root=PATH/'
+                    )
 
 
 def check_training_data(loader: DataLoader, model: nn.Module) -> None:
@@ -27,7 +51,7 @@ def check_training_data(loader: DataLoader, model: nn.Module) -> None:
 
 
 def check_classes(dataset: Dataset, model: nn.Module) -> None:
-    """Check that a dataset's classes are those of its annotation file, and as many as the model's heads predict.
+    """Check that a dataset's classes are its annotation file's, and as many as heads predict.
 
     Raises:
         UserError: Names the classes, or the heads, that differ.
@@ -35,24 +59,24 @@ def check_classes(dataset: Dataset, model: nn.Module) -> None:
     for part in parts_of(dataset):
         metainfo = getattr(part, 'metainfo', None) or {}
         classes = metainfo.get('classes')
-        if (
-            not classes or 'thing_classes' in metainfo
-        ):  # of a panoptic set, heads predict a part each
+        if not classes or 'thing_classes' in metainfo:  # panoptic: heads predict a part each
             continue
         if isinstance(classes, str):
             raise UserError(
-                f'metainfo.classes={classes!r} of {_name(part)} is one string; write ({classes!r}, )'
+                f'metainfo.classes={classes!r} of {_name(part)} is one string; '
+                f'write ({classes!r}, )'
             )
         if len(getattr(part, 'cat_ids', classes)) != len(classes):
             raise UserError(
-                f'{_name(part)} has {len(part.cat_ids)} of the {len(classes)} classes that the config expects '
-                f"({_few(classes)}); set the datasets' metainfo=dict(classes=(...)) to the names in the file"
+                f'{_name(part)} has {len(part.cat_ids)} of the {len(classes)} classes that the '
+                f"config expects ({few(classes, 5)}); set the datasets' metainfo="
+                'dict(classes=(...)) to the names in the file'
             )
         for head, predicted in _predictions(model):
             if predicted != len(classes):
                 raise UserError(
                     f'{head} predicts {predicted} classes, but {_name(part)} has {len(classes)} '
-                    f'({_few(classes)}); set num_classes={len(classes)} there'
+                    f'({few(classes, 5)}); set num_classes={len(classes)} there'
                 )
 
 
@@ -62,16 +86,15 @@ def check_instances(dataset: Dataset) -> None:
     Raises:
         UserError: None has one, or there are no images.
     """
-    infos = (
-        (dataset.get_data_info(index) for index in range(len(dataset)))
-        if hasattr(dataset, 'get_data_info')
-        else [{}]
-    )
+    if not hasattr(dataset, 'get_data_info'):
+        return
+    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
     if not any(info.get('instances', True) for info in infos):
         files = ', '.join(_name(part) for part in parts_of(dataset))
         raise UserError(
-            f'the training set has no instance of its classes: {files} gives {len(dataset)} images to train on, '
-            'none of them with a box; are the classes and the annotation file those of these images?'
+            f'the training set has no instance of its classes: {files} gives {len(dataset)} images '
+            'to train on, none of them with a box; are the classes and the annotation file those '
+            'of these images?'
         )
 
 
@@ -82,34 +105,30 @@ def check_batches(loader: DataLoader, model: nn.Module) -> None:
         BatchSizeError: The batch size is 1, or leaves one image for the last batch of every epoch.
     """
     batches = loader.batch_sampler
-    size, sampler = (
-        getattr(batches, 'batch_size', None) or 0,
-        getattr(batches, 'sampler', loader.sampler),
-    )
-    if not _normalises_over_batch(model) or not size:
+    size = getattr(batches, 'batch_size', None) or 0
+    sampler = getattr(batches, 'sampler', loader.sampler)
+    if not size or not _normalises_over_batch(model):
         return
-    mend = "train with norm_eval=True, or attention_norm='LN', or SyncBN over several GPUs"
+    otherwise = "train with norm_eval=True, or attention_norm='LN', or SyncBN over several GPUs"
     if size == 1:
         raise BatchSizeError(
-            'train_dataloader.batch_size=1 is one image per GPU, but the attention branches normalise over '
-            f'the batch (BatchNorm1d); use 2 or more, or {mend}'
+            'train_dataloader.batch_size=1 is one image per GPU, but the attention branches '
+            f'normalise over the batch (BatchNorm1d); use 2 or more, or {otherwise}'
         )
     drops = getattr(batches, 'drop_last', False)
     if len(sampler) % size == 1 and not drops and not isinstance(sampler, InfiniteSampler):
-        where = (
-            'drop_last'
-            if type(batches).__module__.startswith('torch.')
-            else 'batch_sampler.drop_last'
-        )
+        own = type(batches).__module__.startswith('torch.')
+        setting = 'drop_last' if own else 'batch_sampler.drop_last'
         raise BatchSizeError(
-            f'train_dataloader.batch_size={size} leaves one of {len(sampler)} images for the last batch of '
-            'every epoch, but the attention branches normalise over the batch (BatchNorm1d); set '
-            f'train_dataloader.{where}=True, use another batch size, or {mend}'
+            f'train_dataloader.batch_size={size} leaves one of {len(sampler)} images for the last '
+            'batch of every epoch, but the attention branches normalise over the batch '
+            f'(BatchNorm1d); set train_dataloader.{setting}=True, use another batch size, or '
+            f'{otherwise}'
         )
 
 
 def parts_of(dataset: Dataset) -> Iterator[Any]:
-    """The datasets inside wrappers such as RepeatDataset and ConcatDataset, or the dataset itself."""
+    """The datasets inside wrappers (RepeatDataset, ConcatDataset, ...), or the dataset itself."""
     inner: list[Any] = list(getattr(dataset, 'datasets', ())) or [getattr(dataset, 'dataset', None)]
     if inner == [None]:
         yield dataset
@@ -118,8 +137,24 @@ def parts_of(dataset: Dataset) -> Iterator[Any]:
         yield from parts_of(part)
 
 
+def _paths(dataset: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(setting, path) of what a dataset reads."""
+    root = dataset.get('data_root') or ''
+    if root:
+        yield 'data_root', root
+    if dataset.get('ann_file'):
+        yield 'ann_file', annotation_path(dataset)
+    prefix = dataset.get('data_prefix') or {}
+    for name, folder in ({'': prefix} if isinstance(prefix, str) else prefix).items():
+        if folder is not None and (root or folder):
+            yield f'data_prefix {name}'.rstrip(), os.path.join(root, folder)
+
+
 def _predictions(model: nn.Module) -> Iterator[tuple[str, int]]:
-    """(name, number of classes) of the heads that predict a dataset's classes; cascades have lists of heads."""
+    """(name, number of classes) of the heads that predict a dataset's classes.
+
+    Cascades have lists of heads.
+    """
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)
         if isinstance(number, int) and not getattr(module, 'class_agnostic', False):
@@ -132,7 +167,7 @@ def _normalises_over_batch(model: nn.Module) -> bool:
     return any(
         isinstance(norm, nn.BatchNorm1d) and norm.training
         for branch in model.modules()
-        if ATTENTION in type(branch).__name__
+        if isinstance(branch, AttentionBranch)
         for norm in branch.modules()
     )
 
@@ -140,7 +175,3 @@ def _normalises_over_batch(model: nn.Module) -> bool:
 def _name(dataset: Any) -> str:
     path = getattr(dataset, 'ann_file', None)
     return f'annotation file {path!r}' if path else type(dataset).__name__
-
-
-def _few(classes: Any, most: int = 5) -> str:
-    return ', '.join(map(str, classes[:most])) + (', ...' if len(classes) > most else '')

@@ -11,15 +11,18 @@ from ..warehouse import Warehouse
 def wrap_outside_warehouses(
     module: nn.Module, recurse: bool, nonwrapped_numel: int, min_num_params: int = 10**8
 ) -> bool:
-    """``auto_wrap_policy`` by size, as torch's :func:`size_based_auto_wrap_policy`, that leaves warehouses unwrapped.
+    """``auto_wrap_policy`` by size that leaves warehouses unwrapped.
 
-    FSDP gathers a unit's parameters while the unit's own forward runs. Cells are read in the
-    forward of the layers that
-    share them, so they belong to the unit around all of these: the backbone, or the model.
+    By size as torch's :func:`size_based_auto_wrap_policy`. FSDP gathers a unit's parameters while
+    the unit's own forward runs. Cells are read in the forward of the layers that share them, so
+    they belong to the unit around all of these: the backbone, or the model.
 
     Args:
         module, recurse, nonwrapped_numel: What FSDP asks with.
         min_num_params: Parameters from which on a module is a unit of its own.
+
+    Returns:
+        bool: Whether the module becomes a unit (``recurse``: whether to look at its children).
 
     Example:
         >>> strategy = dict(type='FSDPStrategy', model_wrapper=dict(

@@ -14,29 +14,31 @@ from ..errors import ImageError
 MOST_WORKERS = 1024
 
 
-@TRANSFORMS.register_module(force=True)
+@TRANSFORMS.register_module(force=True)  # for the name that kw_mm.registration reserves
 class KWLoadImageFromFile(LoadImageFromFile):
-    """mmcv's ``LoadImageFromFile`` that names an image it cannot read, and does not accept half of one.
+    """mmcv's ``LoadImageFromFile`` that names an image it cannot read or that is cut short.
 
-    Versions of OpenCV return a JPEG file that was cut short with its lower part grey.
-    ``tools/train.py`` and ``tools/test.py`` use this class where a config says
-    ``LoadImageFromFile``.
+    Versions of OpenCV return a JPEG file that was cut short with its lower part grey. The pipelines
+    of kw_mm's configs begin with this class.
 
     Args:
         ignore_empty: Whether to leave out an image that cannot be read: the dataset then takes
             another, and the log names it with the number left out by all workers so far.
+            ``tools/train.py --skip-bad-images`` sets it in the training pipeline.
         **kwargs: ``to_float32``, ``color_type``, ``imdecode_backend`` and ``backend_args``, as in
             mmcv.
 
     Raises:
         ImageError: An image that is missing, damaged or cut short, unless ``ignore_empty``.
+
+    Example:
+        >>> train_pipeline = [dict(type='KWLoadImageFromFile'), dict(type='LoadAnnotations')]
     """
 
     def __init__(self, *, ignore_empty: bool = False, **kwargs):
         super().__init__(ignore_empty=ignore_empty, **kwargs)
-        self._left_out = torch.zeros(
-            1 + MOST_WORKERS, dtype=torch.int64
-        ).share_memory_()  # by each worker
+        counts = torch.zeros(1 + MOST_WORKERS, dtype=torch.int64)  # of the process, of each worker
+        self._left_out = counts.share_memory_()
 
     @property
     def left_out(self) -> int:
@@ -52,7 +54,7 @@ class KWLoadImageFromFile(LoadImageFromFile):
             reason = ' '.join(str(error).split())[:200]
             if not self.ignore_empty:
                 raise ImageError(
-                    f'image {path!r} cannot be read ({reason}); mend it, or train without it: '
+                    f'image {path!r} cannot be read ({reason}); fix it, or train without it: '
                     '--skip-bad-images'
                 ) from error
             self._count()
@@ -70,7 +72,7 @@ class KWLoadImageFromFile(LoadImageFromFile):
             raise EOFError(f'the file ends after {len(data)} bytes, before its image does')
         image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:
-            raise ValueError('it is no image that can be decoded')
+            raise ValueError('it cannot be decoded')
         return image.astype(np.float32) if self.to_float32 else image
 
     def _count(self) -> None:
@@ -86,7 +88,10 @@ def is_cut_short(data: bytes) -> bool:
 
 
 def _start_of_scan(data: bytes) -> int:
-    """Where the compressed image of a JPEG begins, past all segments, in which a thumbnail with an end may be."""
+    """Where the compressed image of a JPEG begins.
+
+    That is past all segments; one of them may hold a thumbnail, which has an end of its own.
+    """
     at = 2
     while data[at : at + 1] == b'\xff' and data[at + 1 : at + 2] != b'\xda':
         at += 2 + max(int.from_bytes(data[at + 2 : at + 4], 'big'), 2)

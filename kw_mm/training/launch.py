@@ -1,25 +1,39 @@
 """Training and testing from command-line arguments."""
 
+import ctypes
 import os
+import sys
 from argparse import Namespace
 
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
+from ..command_line import check_checkpoint
 from ..errors import UserError
 from ..evaluation.coco_results import ResultsFile
-from ..run_config import coco_annotations, load_config
+from ..run_config import coco_annotations, datasets_of, load_config, type_name, walk_transforms
+from .data_checks import check_datasets
 from .diagnosis import data_explained
-from .images import read_images_with_care
-from .memory import keep_freed_memory
-from .path_checks import check_checkpoint, check_datasets
 from .resuming import checkpoints_of
 from .runner import KWRunner
 
+IMAGE_LOADERS = ('LoadImageFromFile', 'KWLoadImageFromFile')  # with ignore_empty
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+
 
 def train(args: Namespace) -> None:
-    """Train as ``tools/train.py`` was told."""
+    """Train as ``tools/train.py`` was told.
+
+    What the command line says is written into the config before the runner is built: the config in
+    the work dir is the one that runs.
+
+    Args:
+        args: Those of ``tools/train.py``.
+
+    Raises:
+        UserError: What the user can fix, in one sentence.
+    """
     cfg = _common_config(args)
     if args.amp:
         _use_amp(cfg)
@@ -29,34 +43,83 @@ def train(args: Namespace) -> None:
         _resume(cfg, args.resume)
     splits = ('train', *(['val'] if cfg.get('val_cfg') else []))
     check_datasets(cfg, *splits)
-    read_images_with_care(cfg, args.skip_bad_images)
+    if args.skip_bad_images:
+        skip_bad_images(cfg)
     if not torch.cuda.is_available():
         keep_freed_memory()
     with data_explained(cfg, *splits):
-        KWRunner.from_cfg(cfg).train()
+        runner = KWRunner.from_cfg(cfg)
+        if args.skip_bad_images:
+            runner.logger.info('--skip-bad-images: the training pipeline has ignore_empty=True')
+        runner.train()
 
 
 def test(args: Namespace) -> None:
-    """Evaluate as ``tools/test.py`` was told."""
+    """Evaluate as ``tools/test.py`` was told.
+
+    Args:
+        args: Those of ``tools/test.py``.
+
+    Raises:
+        UserError: What the user can fix, in one sentence.
+    """
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
-        raise UserError(f'--out {args.out} is no name of a pickle file; end it in .pkl')
+        raise UserError(f'--out must name a pickle file, got {args.out}; end it in .pkl')
     cfg = _common_config(args)
     check_checkpoint(args.checkpoint)
     check_datasets(cfg, 'test')
-    read_images_with_care(cfg)
     cfg.load_from, cfg.resume = args.checkpoint, False
     detections = _show(cfg, args.show_dir) if args.show_dir else None
     runner = KWRunner.from_cfg(cfg)
     runner.all_weights = True
-    if args.out:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-    if detections:
-        classes = runner.test_loop.dataloader.dataset.metainfo['classes']
-        runner.test_evaluator.metrics.append(
-            ResultsFile(detections, classes, coco_annotations(cfg))
-        )
     with data_explained(cfg, 'test'):
+        if args.out:
+            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        if detections:
+            classes = runner.test_loop.dataloader.dataset.metainfo['classes']
+            results = ResultsFile(detections, classes, coco_annotations(cfg))
+            runner.test_evaluator.metrics.append(results)
         runner.test()
+
+
+def skip_bad_images(cfg: Config) -> None:
+    """Let a config's training pipelines leave out images that cannot be read, in place.
+
+    It sets ``ignore_empty=True`` in every ``LoadImageFromFile`` and ``KWLoadImageFromFile`` of the
+    training dataset. mmcv's own leaves out only files that are missing.
+
+    Raises:
+        UserError: There is no such transform.
+    """
+    steps = [
+        step
+        for _, dataset in datasets_of(cfg, 'train')
+        for step in walk_transforms(dataset.get('pipeline'))
+        if type_name(step).rpartition('.')[2] in IMAGE_LOADERS
+    ]
+    if not steps:
+        raise UserError(
+            '--skip-bad-images needs a transform that loads images in the pipeline of '
+            f'train_dataloader.dataset, and there is none; add type={IMAGE_LOADERS[-1]!r}'
+        )
+    for step in steps:
+        step['ignore_empty'] = True
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep the memory that large tensors free.
+
+    By default it maps every allocation above 32 MiB anew, and the kernel zeroes each of its pages.
+    In a training step on a CPU that costs as much as many of the convolutions, plain or dynamic.
+    The process holds on to its peak.
+
+    Returns:
+        bool: Whether there is a glibc that was told so.
+    """
+    if not sys.platform.startswith('linux'):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    return bool(mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def _common_config(args: Namespace) -> Config:
@@ -110,7 +173,7 @@ def _show(cfg: Config, folder: str) -> str | None:
         raise UserError(
             '--show-dir needs default_hooks.visualization in the config, which has none'
         )
-    if hook.type.endswith('DetVisualizationHook'):
+    if type_name(hook).endswith('DetVisualizationHook'):
         hook.update(draw=True, test_out_dir=os.path.abspath(folder))
         return os.path.join(folder, 'predictions.json')
     hook.update(enable=True, out_dir=os.path.abspath(folder))

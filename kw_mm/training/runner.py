@@ -1,6 +1,5 @@
 """mmengine's runner, reading checkpoints with care."""
 
-import os
 from typing import Any
 
 import torch
@@ -13,18 +12,20 @@ from torch.utils.data import DataLoader
 
 from ..checkpoints.loading import load_model_state, read_model_checkpoint
 from ..command_line import advice_on
-from ..errors import CheckpointError, one_line
+from ..errors import CheckpointError, ConfigError, one_line
+from ..run_config import annotation_path, walk_datasets
 from .data_checks import check_classes, check_training_data
-from .diagnosis import building
-from .disk import full_disk_explained
-from .path_checks import check_stages
+from .diagnosis import building, full_disk_explained
 from .resuming import check_optimizer, newest_intact, read_to_resume
 
-MOST = 400  # characters of torch's list of what does not fit
+MOST_LISTED = 400  # characters of torch's list of what does not fit
 
 
 class KWRunner(Runner):
-    """Resumes files of the run's own work dir in full; from any other file it reads weights and plain data alone.
+    """mmengine's runner, whose errors name the part of the config or the file to fix.
+
+    It resumes files of the run's own work dir in full; from any other file it reads only weights
+    and plain data.
 
     Attributes:
         all_weights (bool): Whether a checkpoint must cover the whole model, as it must to be
@@ -47,7 +48,7 @@ class KWRunner(Runner):
     def build_model(self, model: Any) -> nn.Module:
         with building('model'):
             model = super().build_model(model)
-        check_stages(model)
+        check_feature_maps(model)
         return model
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
@@ -86,7 +87,10 @@ class KWRunner(Runner):
         return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """As mmengine's, which asks for a GPU of every process; here CPU processes (gloo) will do as well."""
+        """Wrap the model for several processes.
+
+        mmengine asks for a GPU of each; here CPU processes (gloo) will do as well.
+        """
         if model_wrapper_cfg is None and self.distributed and not torch.cuda.is_available():
             unused = self.cfg.get('find_unused_parameters', False)
             return MMDistributedDataParallel(
@@ -113,8 +117,8 @@ class KWRunner(Runner):
         """Resume from a checkpoint of this run.
 
         Raises:
-            CheckpointError: A damaged file, one of weights alone, or one of another model or
-                optimizer.
+            CheckpointError: A damaged file, one that holds only weights, or one of another model
+                or optimizer.
         """
         self._resuming = True
         try:
@@ -124,8 +128,8 @@ class KWRunner(Runner):
             if advice_on(error) and not isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(
-                f'--resume cannot continue from {filename!r} ({one_line(error)[:MOST]}); it takes a whole '
-                'checkpoint of this very model, others begin a new run with '
+                f'--resume cannot continue from {filename!r} ({one_line(error)[:MOST_LISTED]}); it '
+                'takes a whole checkpoint of this very model, others begin a new run with '
                 '--cfg-options load_from=FILE'
             ) from error
         finally:
@@ -154,10 +158,28 @@ class KWRunner(Runner):
         return checkpoint
 
 
+def check_feature_maps(model: nn.Module) -> None:
+    """Check that a backbone returns as many feature maps as the neck takes.
+
+    Raises:
+        ConfigError: It does not; names both settings.
+    """
+    returned = getattr(getattr(model, 'backbone', None), 'out_indices', None)
+    taken = getattr(getattr(model, 'neck', None), 'in_channels', None)
+    if not isinstance(returned, (list, tuple)) or not isinstance(taken, (list, tuple)):
+        return
+    if len(returned) != len(taken):
+        raise ConfigError(
+            f'model.backbone.out_indices={tuple(returned)} gives {len(returned)} feature maps, and '
+            f'model.neck.in_channels={list(taken)} takes {len(taken)}; a ResNet gives four with '
+            '(0, 1, 2, 3)'
+        )
+
+
 def _annotations(dataloader: Any) -> str:
     """The annotation file of a dataloader's config, or its dataset's type where it names none."""
     dataset = (dataloader.get('dataset') if isinstance(dataloader, dict) else None) or {}
     if not isinstance(dataset, dict):
         return type(dataset).__name__
-    path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    return repr(path) if dataset.get('ann_file') else str(dataset.get('type'))
+    files = (annotation_path(part) for _, part in walk_datasets(dataset) if part.get('ann_file'))
+    return next(map(repr, files), str(dataset.get('type')))

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 
 def seed_everything(*keys: int) -> None:
-    """Seed Python, NumPy and torch (all devices) from a tuple of integers."""
+    """Seed Python, NumPy and torch (all devices) from integers."""
     python_seed, numpy_seed, torch_seed = np.random.SeedSequence(keys).generate_state(3).tolist()
     random.seed(python_seed)
     np.random.seed(numpy_seed)
@@ -33,10 +33,11 @@ class EpochSeedHook(Hook):
 
     mmengine saves no random state. With this hook, training that resumes at an epoch's end draws
     the same shuffling, augmentation and drop path as training that never stopped. The run's seed is
-    in its checkpoints, so it need not be
-    in the config. Workers of a dataloader with ``persistent_workers`` are started anew each epoch:
-        kept ones cannot
-    be reseeded.
+    in its checkpoints, so it need not be in the config. Workers of a dataloader with
+    ``persistent_workers`` are started anew each epoch: kept ones cannot be reseeded.
+
+    Example:
+        >>> custom_hooks = [dict(type='EpochSeedHook')]
     """
 
     priority = 'VERY_HIGH'

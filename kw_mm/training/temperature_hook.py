@@ -1,11 +1,24 @@
-"""Anneals an attention temperature: KernelWarehouse's tau (paper, Sec. 3.4) or a softmax temperature."""
+"""Anneals a temperature: KernelWarehouse's tau (paper, Sec. 3.4) or that of a softmax."""
 
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
+
+
+@runtime_checkable
+class SupportsTemperature(Protocol):
+    """A module with an attention temperature, its own or that of layers in it."""
+
+    def set_temperature(self, value: float) -> None:
+        """Set the temperature.
+
+        Raises:
+            ValueError: A value that the layers cannot have.
+        """
 
 
 @HOOKS.register_module()
@@ -32,9 +45,11 @@ class AttentionTemperatureHook(Hook):
             with a temperature, or ``begin`` or ``end`` is none that its layers can have.
 
     Example:
-        >>> custom_hooks = [dict(type='AttentionTemperatureHook', duration=20)]                    # ImageNet, 300 epochs
+        >>> # ImageNet, 300 epochs
+        >>> custom_hooks = [dict(type='AttentionTemperatureHook', duration=20)]
         >>> custom_hooks = [dict(type='AttentionTemperatureHook', duration=500, by_epoch=False)]
-        >>> custom_hooks = [dict(type='AttentionTemperatureHook', duration=10, begin=30, end=1)]   # DY-Conv, ODConv
+        >>> # DY-Conv, ODConv
+        >>> custom_hooks = [dict(type='AttentionTemperatureHook', duration=10, begin=30, end=1)]
     """
 
     def __init__(
@@ -45,15 +60,15 @@ class AttentionTemperatureHook(Hook):
                 f'duration={duration!r} must be positive; without annealing leave the hook out'
             )
         self.duration, self.begin, self.end, self.by_epoch = duration, begin, end, by_epoch
-        self._modules: list[nn.Module] = []
+        self._modules: list[SupportsTemperature] = []
 
     def before_train(self, runner: Runner) -> None:
         """Find the modules that have a temperature."""
         self._modules = list(outermost_with_temperature(runner.model))
         if not self._modules:
             raise ValueError(
-                'AttentionTemperatureHook found no layer with an attention temperature in the model; '
-                "use a backbone such as type='KWResNet', or leave the hook out"
+                'AttentionTemperatureHook found no layer with an attention temperature in the '
+                "model; use a backbone such as type='KWResNet', or leave the hook out"
             )
         averaged = [hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model')]
         self._modules += [
@@ -84,9 +99,9 @@ class AttentionTemperatureHook(Hook):
         return self.begin + (self.end - self.begin) * min(1.0, t / steps)
 
 
-def outermost_with_temperature(module: nn.Module) -> Iterator[nn.Module]:
-    """Modules with ``set_temperature`` that are in no other such module, which sets theirs."""
-    if hasattr(module, 'set_temperature'):
+def outermost_with_temperature(module: nn.Module) -> Iterator[SupportsTemperature]:
+    """Modules with a temperature that are in no other such module, which sets theirs."""
+    if isinstance(module, SupportsTemperature):
         yield module
         return
     for child in module.children():

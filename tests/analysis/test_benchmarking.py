@@ -21,7 +21,7 @@ from kw_mm.analysis.variants import (
 from kw_mm.errors import BatchSizeError, UserError
 from kw_mm.models import KWResNet, StaticResNet
 from kw_mm.ops import backend_for, reference_path
-from kw_mm.training.memory import keep_freed_memory
+from kw_mm.training.launch import keep_freed_memory
 from kw_mm.warehouse import HasTemperature
 
 

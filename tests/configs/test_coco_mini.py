@@ -109,9 +109,12 @@ _base_ = {str(ROOT / 'configs/mask_rcnn_kw_r50_1x_coco.py')!r}
 data_root = 'data/coco/'
 model = dict(backbone=dict(init_cfg=None))
 train_pipeline = {SMALL!r}
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(160, 160), keep_ratio=True),
-                 dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-                 dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+test_pipeline = [
+    dict(type='LoadImageFromFile'), dict(type='Resize', scale=(160, 160), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
 train_dataloader = dict(num_workers=1, dataset=dict(indices=8, pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(indices=4, pipeline=test_pipeline))
 test_dataloader = val_dataloader
@@ -188,7 +191,10 @@ MMDET_2_KEYS = [
     ],
 )
 def test_a_published_mmdet_2_detector_loads_key_by_key(config, golden, tmp_path):
-    """Neck and heads of mmdet 2's Mask R-CNN are called the same in mmdet 3; the backbone is in the published layout."""
+    """Neck and heads of mmdet 2's Mask R-CNN are called the same in mmdet 3.
+
+    The backbone is in the published layout.
+    """
     cfg = load_config(str(ROOT / 'configs' / config))
     init_default_scope('mmdet')
     model = MODELS.build(cfg.model)

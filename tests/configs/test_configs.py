@@ -1,4 +1,10 @@
-"""Every config that can be run: its parts build, its augmentation runs, and so do a training step and a prediction."""
+"""Every config that can be run.
+
+Its parts build, its augmentation runs, and so do a training step and a prediction.
+"""
+
+from copy import deepcopy
+from functools import cache
 
 import cv2
 import numpy as np
@@ -12,7 +18,7 @@ from mmpretrain.structures import DataSample
 from run_tools import ROOT
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kw_mm.run_config import load_config
+from kw_mm.run_config import datasets_of, load_config
 
 CONFIGS = sorted(
     str(path.relative_to(ROOT / 'configs'))
@@ -38,9 +44,15 @@ def annotations(tmp_path_factory):
     return str(path)
 
 
+@cache
+def read(name):
+    """A config; reading it with all it inherits takes longer than some tests of it."""
+    return load_config(str(ROOT / 'configs' / name))
+
+
 @pytest.fixture(params=CONFIGS)
 def cfg(request):
-    cfg = load_config(str(ROOT / 'configs' / request.param))
+    cfg = deepcopy(read(request.param))
     init_default_scope(cfg.default_scope)
     return cfg
 
@@ -66,7 +78,7 @@ def small_model(cfg):
 
 
 def use_batch_statistics(model):
-    """An untrained network's running statistics are of no use: signals would die out or overflow."""
+    """Without trained statistics of batch norms, signals would die out or overflow."""
     for norm in model.modules():
         if isinstance(norm, _BatchNorm):
             norm.train()
@@ -91,7 +103,7 @@ def with_masks(model):
 
 
 def optimizer_of(cfg, model):
-    """The optimizer with its schedule; one that does not wait for more batches, and treads softly without warm-up."""
+    """The optimizer with its schedule, without accumulation, at a low rate for want of warm-up."""
     gentle = dict(cfg.optim_wrapper.optimizer, lr=1e-3 * cfg.optim_wrapper.optimizer.lr)
     optimizer = build_optim_wrapper(
         model, dict(cfg.optim_wrapper, optimizer=gentle, accumulative_counts=1)
@@ -165,7 +177,10 @@ def test_augmentation_hooks_and_metrics(cfg, picture, annotations):
     'name', ['mask_rcnn_convnext-t_1x_coco.py', 'mask_rcnn_kw_convnext-t_1x_coco.py']
 )
 def test_layer_wise_learning_rates_of_convnext(name):
-    """0.95 per layer away from the heads; warehouses fall through mmdet's rule to the full rate, as published."""
+    """0.95 per layer away from the heads.
+
+    Warehouses fall through mmdet's rule to the full rate, as published.
+    """
     cfg = load_config(str(ROOT / 'configs' / name))
     init_default_scope(cfg.default_scope)
     model = small_model(cfg)
@@ -197,7 +212,10 @@ def test_layer_wise_learning_rates_of_convnext(name):
         assert decay[f'{attention}.fc2.weight'] == 0.05 and decay[f'{attention}.norm1.weight'] == 0
 
 
-def test_a_resumed_run_repeats_and_detections_are_scored_by_our_metric(cfg):
+def test_the_hooks_metric_and_image_loading_are_ours(cfg):
     assert 'EpochSeedHook' in [hook.type for hook in cfg.custom_hooks]
+    for split in ('train', 'val', 'test'):
+        pipelines = [dataset.pipeline for _, dataset in datasets_of(cfg, split)]
+        assert pipelines and all(steps[0].type == 'KWLoadImageFromFile' for steps in pipelines)
     if is_detector(cfg):
         assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'KWCocoMetric'

@@ -226,7 +226,10 @@ def test_recipe(name):
 
 
 def test_a_pretraining_checkpoint_starts_the_detection_config(tool, tmp_path):
-    """Two iterations of the 300-epoch recipe on real images; the backbone arrives in the detector with nothing lost."""
+    """Two iterations of the 300-epoch recipe on real images.
+
+    The backbone arrives in the detector with nothing lost.
+    """
     folder = SHARED / 'data/imagenet_mini'
     if not folder.is_dir():
         pytest.skip(f'needs real ImageNet images in {folder}')

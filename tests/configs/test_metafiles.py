@@ -1,4 +1,7 @@
-"""metafile.yml and model-index.yml, as OpenMMLab's tools read them, against docs/results.md and the model zoo."""
+"""metafile.yml and model-index.yml, as OpenMMLab's tools read them.
+
+They are held against docs/results.md and the model zoo.
+"""
 
 import io
 from contextlib import redirect_stdout
@@ -95,9 +98,9 @@ def test_weights_are_those_of_the_model_zoo():
     for model in MODELS:
         name = weights.get(model['Name'])
         if name:
+            project = 'ODConv' if 'odconv' in name else 'KernelWarehouse'
             source = dict(
-                Weights=published_models()[name].link,
-                Code=f'https://github.com/OSVAI/{"ODConv" if "odconv" in name else "KernelWarehouse"}',
+                Weights=published_models()[name].link, Code=f'https://github.com/OSVAI/{project}'
             )
             assert model['Converted From'] == source
         if 'odconv' not in model['Name']:

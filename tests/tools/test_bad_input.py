@@ -1,4 +1,7 @@
-"""What a user can get wrong, through tools/train.py and tools/test.py: one line naming it, exit code 2, no stack trace."""
+"""What a user can get wrong, through tools/train.py and tools/test.py.
+
+Each ends with one line naming it, exit code 2 and no stack trace.
+"""
 
 import json
 import shutil
@@ -24,7 +27,10 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
-    """The quickstart's config, one epoch of 3 iterations, without inheritance, whose reading takes longest."""
+    """The quickstart's config, one epoch of 3 iterations.
+
+    It is written without inheritance, whose reading takes longest.
+    """
     path = tmp_path_factory.mktemp('config') / 'small.py'
     cfg = load_config(
         str(ROOT / 'configs/demo/mask_rcnn_kw_shapes.py'),
@@ -40,7 +46,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture
 def broken(images, tmp_path):
-    """Function: (edit of the annotations, split) -> a copy of the images with edited annotations."""
+    """Function: (edit of annotations, split) -> a copy of the images with edited annotations."""
 
     def copy(edit=None, split='train'):
         root = tmp_path / 'broken'
@@ -225,6 +231,19 @@ def test_an_image_is_named(command, broken, kind, workers):
     assert done.error.count('\n') == 0 and 'worker' not in done.error
 
 
+STOCK = 'train_dataloader.dataset.pipeline.0.type=LoadImageFromFile'
+
+
+@pytest.mark.parametrize('kind, workers', [('missing', 1), ('text', 0)])
+def test_an_image_that_the_stock_loader_cannot_read_is_named(command, broken, kind, workers):
+    root = broken()
+    path = damage(root, kind)
+    options = [STOCK, f'train_dataloader.num_workers={workers}']
+    done = command('train', root=root, options=options)
+    refused(done, f"image '{path}' cannot be read", '--skip-bad-images')
+    assert done.error.count('\n') == 0 and 'worker' not in done.error
+
+
 def test_training_can_leave_images_out(command, broken, tmp_path):
     root = broken()
     paths = [damage(root, 'missing')]
@@ -236,6 +255,8 @@ def test_training_can_leave_images_out(command, broken, tmp_path):
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
     assert all(f"image '{path}' is left out" in log for path in paths)
     assert 'left out so far: 2' in log and (tmp_path / 'run/epoch_1.pth').is_file()
+    assert '--skip-bad-images' in log  # the config that ran says so too
+    assert 'ignore_empty=True' in (tmp_path / 'run/small.py').read_text()
 
 
 def test_without_a_single_image_training_ends(command, broken):
@@ -326,4 +347,4 @@ def test_the_stack_trace_can_be_had(command, monkeypatch):
 
 def test_predictions_are_saved_as_pickle(command):
     done = command('test', 'any.pth', flags=['--out', 'predictions.json'])
-    assert done.code == 2 and 'predictions.json is no name of a pickle file' in done.error
+    assert done.code == 2 and 'got predictions.json; end it in .pkl' in done.error

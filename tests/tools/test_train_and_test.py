@@ -6,12 +6,20 @@ import pickle
 import socket
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
+from in_process import run_here
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from run_tools import ROOT, scalars
+
+
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """Function: run a command line of ``tools/`` in this process, which saves its start."""
+    return partial(run_here, capsys=capsys, monkeypatch=monkeypatch)
 
 
 @pytest.fixture(scope='module')
@@ -33,7 +41,9 @@ def test_training_logs_saves_and_evaluates(trained):
     assert float(checkpoint['state_dict']['backbone.warehouses.temperature']) == 0.5
 
 
-def test_test_scores_the_checkpoint_as_training_did(tool, trained, small_config, shapes, tmp_path):
+def test_test_scores_the_checkpoint_as_training_did(
+    tool, here, trained, small_config, shapes, tmp_path
+):
     tool(
         'test',
         small_config,
@@ -64,12 +74,13 @@ def test_test_scores_the_checkpoint_as_training_did(tool, trained, small_config,
         assert round(evaluation.stats[0], 3) == after[f'coco/{kind}_mAP'] and results[0][
             'file_name'
         ].endswith('.jpg')
-    tool('make_gallery', tmp_path / 'show', tmp_path / 'sheet.png', '--most', '3', '--columns', '2')
+    sheet = ['make_gallery', tmp_path / 'show', tmp_path / 'sheet.png', '--most', 3, '--columns', 2]
+    assert here(*sheet).code == 0
     assert (tmp_path / 'sheet.png').stat().st_size > 1000
 
 
 def test_a_resumed_run_repeats_the_uninterrupted_one(tool, trained, small_config, shapes, tmp_path):
-    """Shuffling, augmentation in two workers, drop path, and a seed that is only in the checkpoint."""
+    """Shuffling, augmentation in workers, drop path, and a seed that is only in the checkpoint."""
     for name in ('epoch_1.pth', 'last_checkpoint'):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
@@ -112,12 +123,17 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(tool, trained, small_config
         (('make_shapes', 'x', '--size', '3'), 'size=3'),
     ],
 )
-def test_what_is_missing_is_named_in_one_line(tool, tmp_path, args, message):
-    done = tool(*args, cwd=tmp_path, ok=False)
-    assert done.returncode == 2
-    assert (
-        message in done.stderr and 'Traceback' not in done.stderr and done.stderr.count('\n') == 1
-    )
+def test_what_is_missing_is_named_in_one_line(here, tmp_path, monkeypatch, args, message):
+    monkeypatch.chdir(tmp_path)
+    code, stderr = here(*args)
+    assert code == 2
+    assert message in stderr and 'Traceback' not in stderr and stderr.count('\n') == 1
+
+
+def test_a_process_ends_with_one_line_and_exit_code_2(tool, tmp_path):
+    done = tool('train', 'nowhere.py', cwd=tmp_path, ok=False)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1
+    assert "config 'nowhere.py' does not exist" in done.stderr and 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -128,32 +144,17 @@ def test_what_is_missing_is_named_in_one_line(tool, tmp_path, args, message):
         (('--auto-scale-lr',), 'base_batch_size'),
     ],
 )
-def test_options_that_cannot_work_say_why(tool, small_config, shapes, tmp_path, args, message):
-    done = tool(
-        'train',
-        small_config,
-        '--work-dir',
-        tmp_path,
-        *args,
-        '--cfg-options',
-        f'data_root={shapes}',
-        ok=False,
-    )
-    assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr
+def test_options_that_cannot_work_say_why(here, small_config, shapes, tmp_path, args, message):
+    options = ['--work-dir', tmp_path, *args, '--cfg-options', f'data_root={shapes}']
+    done = here('train', small_config, *options)
+    assert done.code == 2 and message in done.stderr and 'Traceback' not in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the CPU has no mixed precision in mmengine')
-def test_amp_on_the_cpu_says_why_not(tool, small_config, shapes, tmp_path):
-    done = tool(
-        'train',
-        small_config,
-        '--amp',
-        '--cfg-options',
-        f'data_root={shapes}',
-        cwd=tmp_path,
-        ok=False,
-    )
-    assert done.returncode == 2 and '--amp needs a GPU' in done.stderr
+def test_amp_on_the_cpu_says_why_not(here, small_config, shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = here('train', small_config, '--amp', '--cfg-options', f'data_root={shapes}')
+    assert done.code == 2 and '--amp needs a GPU' in done.stderr
 
 
 def test_two_processes(small_config, shapes, tmp_path):
@@ -185,43 +186,29 @@ def test_two_processes(small_config, shapes, tmp_path):
 
 
 def test_weights_that_cannot_be_had_say_what_to_do(
-    tool, small_config, shapes, tmp_path, monkeypatch
+    here, small_config, shapes, tmp_path, monkeypatch
 ):
     monkeypatch.setenv('KW_MM_MIRROR', 'http://127.0.0.1:9/{name}')  # nobody answers there
     monkeypatch.setenv('KW_MM_CACHE', str(tmp_path))
-    done = tool(
-        'train',
-        small_config,
-        '--work-dir',
-        tmp_path / 'run',
-        '--cfg-options',
+    options = [
         f'data_root={shapes}',
         'model.backbone.init_cfg.type=Pretrained',
         'model.backbone.init_cfg.checkpoint=kw://resnet18-kw1x-imagenet',
-        ok=False,
-    )
-    error = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
-    assert done.returncode == 2 and len(error) == 1 and 'Traceback' not in done.stderr
-    assert 'could not be downloaded' in error[0] and 'in a browser and save it as' in error[0]
+    ]
+    done = here('train', small_config, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    assert done.code == 2 and 'Traceback' not in done.stderr
+    assert 'could not be downloaded' in done.error and 'in a browser and save it as' in done.error
 
 
-def test_a_checkpoint_of_another_model_is_not_scored(tool, small_config, shapes, tmp_path):
+def test_a_checkpoint_of_another_model_is_not_scored(here, small_config, shapes, tmp_path):
     torch.save(dict(state_dict={'backbone.conv1.weight': torch.zeros(1)}), tmp_path / 'x.pth')
-    done = tool(
-        'test',
-        small_config,
-        tmp_path / 'x.pth',
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        f'data_root={shapes}',
-        ok=False,
-    )
-    assert done.returncode == 2 and 'x.pth' in done.stderr and 'Traceback' not in done.stderr
+    options = ['--work-dir', tmp_path, '--cfg-options', f'data_root={shapes}']
+    done = here('test', small_config, tmp_path / 'x.pth', *options)
+    assert done.code == 2 and 'x.pth' in done.stderr and 'Traceback' not in done.stderr
 
 
-def test_curves(tool, trained, tmp_path):
-    tool('plot_run', trained, '--out', tmp_path / 'run.png')
+def test_curves(here, trained, tmp_path):
+    assert here('plot_run', trained, '--out', tmp_path / 'run.png').code == 0
     assert (tmp_path / 'run.png').stat().st_size > 10_000
-    done = tool('plot_run', tmp_path, ok=False)
-    assert done.returncode == 2 and 'is it the work dir of a training run?' in done.stderr
+    done = here('plot_run', tmp_path)
+    assert done.code == 2 and 'is it the work dir of a training run?' in done.stderr

@@ -5,6 +5,7 @@ from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.runner import Runner
 from torch import nn
 
+from kw_mm.compared import ODConv2d
 from kw_mm.errors import BatchSizeError, UserError
 from kw_mm.training.data_checks import check_batches, check_classes, check_instances, parts_of
 from kw_mm.warehouse import apply_kernel_warehouse
@@ -69,6 +70,16 @@ def test_batches_of_one_image(images, size, options, fits):
         nn.Sequential(nn.BatchNorm1d(3)),
     ):
         check_batches(loader(images, size, **options), net)
+
+
+def test_every_kind_of_attention_branch_is_known_by_its_type():
+    with pytest.raises(BatchSizeError, match='batch_size=1 '):
+        check_batches(loader(6, 1), nn.Sequential(ODConv2d(8, 8, 1)))
+
+    class Attention(nn.BatchNorm1d):
+        """No branch, whatever it is called."""
+
+    check_batches(loader(6, 1), nn.Sequential(Attention(8)))
 
 
 def test_the_setting_of_an_aspect_ratio_sampler_is_named():

@@ -1,4 +1,4 @@
-"""FullyShardedDataParallel on two gloo processes, directly and through mmengine's FlexibleRunner."""
+"""FullyShardedDataParallel on two gloo processes, directly and through mmengine's runner."""
 
 from functools import partial
 
@@ -58,7 +58,7 @@ def test_a_warehouse_sharded_by_itself_says_what_to_do(tmp_path):
 
 
 def check_strategy(cfg, min_num_params, tmp_path):
-    """Sharded training ends with the weights of DistributedDataParallel, in a checkpoint like any other."""
+    """Sharded training ends with the weights of DistributedDataParallel, in a usual checkpoint."""
     for name in ('ddp', 'fsdp'):
         (tmp_path / name).mkdir()
     run_two(hooks_worker, cfg, str(tmp_path / 'ddp'))

@@ -10,7 +10,10 @@ from run_tools import ROOT
 
 
 def kill(*args):
-    """Run tests/helpers/killing.py; its report. It fails by itself where a file is not whole or a step differs."""
+    """Run tests/helpers/killing.py; its report.
+
+    It fails by itself where a file is not whole or a step differs.
+    """
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
     done = subprocess.run(
         [sys.executable, str(ROOT / 'tests/helpers/killing.py'), *map(str, args)],

@@ -9,7 +9,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from kw_mm.errors import CheckpointError, UserError
-from kw_mm.training.disk import full_disk_explained
+from kw_mm.training.diagnosis import full_disk_explained
 from kw_mm.training.resuming import checkpoints_of, newest_intact, problem_of, read_to_resume
 
 

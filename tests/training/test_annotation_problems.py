@@ -4,7 +4,7 @@ import re
 import pytest
 from mmengine.config import Config
 
-from kw_mm.training.annotations import annotation_problem, coco_files
+from kw_mm.training.annotation_problems import annotation_problem, coco_files
 
 
 def content():

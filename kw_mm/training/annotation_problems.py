@@ -1,13 +1,13 @@
-"""What is wrong with a COCO annotation file. Read only after a run has failed: the files are large."""
+"""What is wrong with COCO annotation files; read after a run has failed, as they are large."""
 
 import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from mmdet.datasets import CocoDataset
-from mmdet.registry import DATASETS
 from mmengine.config import Config
+
+from ..run_config import annotation_path, datasets_of, walk_datasets, walk_transforms
 
 FIELDS = dict(
     images=('id', 'file_name', 'height', 'width'),
@@ -17,37 +17,37 @@ FIELDS = dict(
 
 
 def problem_of_split(cfg: Config, split: str) -> str | None:
-    """One sentence about the first annotation file of a split with something wrong in it; None if all are well."""
-    dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-    masks = _loads_masks(dataset)
-    return next(
-        filter(None, (annotation_problem(path, masks) for path in coco_files(dataset))), None
+    """One sentence about a split's first annotation file with something wrong in it.
+
+    Args:
+        cfg: The config of the run.
+        split: 'train', 'val' or 'test'.
+
+    Returns:
+        str, optional: Names the file, the entry and the field; None if nothing is wrong.
+    """
+    datasets = [dataset for _, dataset in datasets_of(cfg, split)]
+    masks = any(
+        step.get('with_mask')
+        for dataset in datasets
+        for step in walk_transforms(dataset.get('pipeline'))
     )
+    outermost = datasets[0] if datasets else None
+    problems = (annotation_problem(path, masks) for path in coco_files(outermost))
+    return next(filter(None, problems), None)
 
 
 def coco_files(dataset: Any) -> Iterator[str]:
-    """Local annotation files of the COCO datasets in a dataset's config, which may be wrapped or concatenated."""
-    if not isinstance(dataset, dict):
-        return
-    kind = (
-        DATASETS.get(dataset['type'])
-        if isinstance(dataset.get('type'), str)
-        else dataset.get('type')
-    )
-    if isinstance(kind, type) and issubclass(kind, CocoDataset):
-        path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-        if os.path.isfile(path):
+    """Local annotation files of the COCO datasets in a dataset's config, wrapped ones too."""
+    from mmdet.datasets import CocoDataset
+    from mmdet.registry import DATASETS
+
+    for _, part in walk_datasets(dataset):
+        kind = part.get('type')
+        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+        path = annotation_path(part)
+        if isinstance(kind, type) and issubclass(kind, CocoDataset) and os.path.isfile(path):
             yield path
-    for inner in [dataset.get('dataset'), *(dataset.get('datasets') or [])]:
-        yield from coco_files(inner)
-
-
-def _loads_masks(dataset: Any) -> bool:
-    if isinstance(dataset, dict):
-        return bool(dataset.get('with_mask')) or any(
-            _loads_masks(value) for value in dataset.values()
-        )
-    return isinstance(dataset, (list, tuple)) and any(map(_loads_masks, dataset))
 
 
 def annotation_problem(path: str, masks: bool = False) -> str | None:
@@ -94,7 +94,8 @@ def _problem_of_entries(field: str, entries: list[Any], keys: tuple[str, ...]) -
         if lacking:
             return f'lacks {lacking[0]!r} in {field}[{index}]: {str(entry)[:120]}'
         if seen.setdefault(entry['id'], index) != index:
-            return f'gives {field}[{seen[entry["id"]]}] and {field}[{index}] the same id {entry["id"]!r}'
+            first = seen[entry['id']]
+            return f'gives {field}[{first}] and {field}[{index}] the same id {entry["id"]!r}'
     return None
 
 
@@ -106,5 +107,8 @@ def _problem_of_boxes(annotations: list[dict[str, Any]]) -> str | None:
             and len(box) == 4
             and all(isinstance(number, (int, float)) for number in box)
         ):
-            return f'has bbox={box!r} in annotations[{index}] (id {entry["id"]!r}), where [x, y, width, height] is meant'
+            return (
+                f'has bbox={box!r} in annotations[{index}] (id {entry["id"]!r}), '
+                'where [x, y, width, height] is meant'
+            )
     return None
