@@ -7,8 +7,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..compared import CondConv2d, DCDConv2d, DYConv2d, ODConv2d, share_routing
+from ..protocols import TemperatureControlled
 from .base import StaticBackbone
-from .protocols import TemperatureControlled
 
 Blocks = Mapping[str, Sequence[str]]
 CONVS = (CondConv2d, DCDConv2d, DYConv2d, ODConv2d)

@@ -21,9 +21,9 @@ from mmpretrain.models.backbones import ConvNeXt, MobileNetV2, ResNet
 
 from kw_mm.checkpoints import published_models, read_checkpoint, zoo
 from kw_mm.checkpoints.convert import convert
+from kw_mm.checkpoints.layouts import rename, reverse
 from kw_mm.checkpoints.loading import load_weights
 from kw_mm.checkpoints.zoo import fetch
-from kw_mm.checkpoints.layouts import rename, reverse
 from kw_mm.errors import CheckpointError
 from kw_mm.models import DynamicMobileNetV2, KWResNet
 from kw_mm.models.convnext import facebook_convnext

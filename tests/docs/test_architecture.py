@@ -10,7 +10,7 @@ from run_tools import ROOT
 
 PACKAGE = ROOT / 'kw_mm'
 EXAMPLES = {path.name for path in (ROOT / 'examples').iterdir() if path.is_dir()}
-FOUNDATION = {'errors', 'validation', 'files'}
+FOUNDATION = {'errors', 'validation', 'protocols', 'files'}
 STANDARD = sys.stdlib_module_names
 
 

@@ -1,4 +1,4 @@
-"""What modules of different families have in common, for callers that need no more of them."""
+"""What layers and networks of different families have in common, for those that ask for it."""
 
 from typing import Protocol, runtime_checkable
 
@@ -21,10 +21,20 @@ class TemperatureControlled(Protocol):
 
 
 @runtime_checkable
-class AssemblesKernels(Protocol):
-    """A layer that makes its kernel for every image anew."""
+class MakesKernels(Protocol):
+    """A layer whose kernel is made for each image anew."""
 
     @property
     def assembly_macs(self) -> int:
-        """Multiply-adds of making one image's kernel."""
+        """Multiply-adds of making one image's kernel; 0 where only features are multiplied."""
+        ...
+
+
+@runtime_checkable
+class FusesFeatures(Protocol):
+    """A layer that does more at each position of its output than convolve."""
+
+    @property
+    def fusion_macs(self) -> int:
+        """Multiply-adds of that at one position."""
         ...

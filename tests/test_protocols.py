@@ -3,11 +3,9 @@
 import pytest
 from torch import nn
 
-from kw_mm.compared import CondConv2d, DCDConv2d, DYConv2d, ODConv2d
-from kw_mm.compared.cgc_conv import CGCConv2d
-from kw_mm.compared.weight_net import WeightNetConv2d
+from kw_mm.compared import CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, ODConv2d, WeightNetConv2d
 from kw_mm.models import DynamicResNet, KWLinearClsHead, KWResNet
-from kw_mm.models.protocols import AssemblesKernels, TemperatureControlled
+from kw_mm.protocols import MakesKernels, TemperatureControlled
 from kw_mm.warehouse import kw_layers
 
 
@@ -33,10 +31,10 @@ def test_temperature(make, expected):
 )
 def test_dynamic_convolutions_say_what_a_kernel_costs(kind):
     layer = kind(64, 64, 3)
-    assert isinstance(layer, AssemblesKernels) and layer.assembly_macs >= 0
+    assert isinstance(layer, MakesKernels) and layer.assembly_macs >= 0
 
 
 def test_kw_layers_say_what_a_kernel_costs():
     layers = kw_layers(KWResNet(18)).values()
-    assert all(isinstance(layer, AssemblesKernels) for layer in layers)
-    assert not isinstance(nn.Conv2d(16, 16, 3), AssemblesKernels)
+    assert all(isinstance(layer, MakesKernels) for layer in layers)
+    assert not isinstance(nn.Conv2d(16, 16, 3), MakesKernels)
