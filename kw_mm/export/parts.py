@@ -46,7 +46,7 @@ class DetectorPart(nn.Module):
         model: A detector.
 
     Raises:
-        UserError: A model without a dense head that can run on features alone.
+        UserError: A model without a dense head that can run on features only.
     """
 
     def __init__(self, model: nn.Module):

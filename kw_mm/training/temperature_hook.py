@@ -16,7 +16,7 @@ class AttentionTemperatureHook(Hook):
 
     In the t-th iteration, counted from 1, tau = begin + (end - begin) min(1, t / T): with the
     defaults the published max(0, (T - t) / T). Iterations are micro-batches, also under gradient
-    accumulation. The value follows from t alone, so resumed runs continue as if never stopped. It
+    accumulation. The value follows from t only, so resumed runs continue as if never stopped. It
     is logged as ``temperature``. The model averaged by mmengine's ``EMAHook`` has the same
     temperature, never an average of past ones.
 

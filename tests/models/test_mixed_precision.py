@@ -82,7 +82,7 @@ def test_outputs_are_as_exact_as_the_dtype_lets_them_be(cfg, dtype):
         p.copy_(p.to(dtype).float())
     inherent = (
         rounded(x.to(dtype).float())[-1] - exact
-    ).norm() / exact.norm()  # of rounding weights and images alone
+    ).norm() / exact.norm()  # of rounding only weights and images
     error = (found - exact).norm() / exact.norm()
     assert error <= 4 * inherent and error < 130 * torch.finfo(dtype).eps, (
         float(error),
