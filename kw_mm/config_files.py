@@ -1,9 +1,9 @@
 """Where the configs are that come with kw_mm."""
 
-import difflib
 from pathlib import Path
 
 from .errors import UserError
+from .validation import closest
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -43,10 +43,7 @@ def config(name: str) -> str:
     )
     if found is None:
         tails = {key.rpartition('/')[2]: key for key in configs}
-        close = (
-            difflib.get_close_matches(wanted.rpartition('/')[2], tails, n=3, cutoff=0.5)
-            or list(tails)[:3]
-        )
+        close = closest(wanted.rpartition('/')[2], tails) or list(tails)[:3]
         raise UserError(
             f'kw_mm has no config {name!r}; there are for example {", ".join(tails[tail] for tail in close)}'
         )
