@@ -9,12 +9,12 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def installed_files() -> Path:
-    """The folder that holds ``configs/`` and ``tools/``: inside an installed package, or the checkout itself."""
+    """Where ``configs/`` and ``tools/`` are: inside an installed package, or the checkout."""
     return PACKAGE / '.mim' if (PACKAGE / '.mim').is_dir() else PACKAGE.parent
 
 
 def config_names() -> list[str]:
-    """Names of all configs that can be run, e.g. 'mask_rcnn_kw_r50_1x_coco' and 'imagenet/kw_r50_300e_in1k'."""
+    """Names of all configs, e.g. 'mask_rcnn_kw_r50_1x_coco' and 'imagenet/kw_r50_300e_in1k'."""
     return list(_configs())
 
 
@@ -36,17 +36,12 @@ def config(name: str) -> str:
     """
     configs = _configs()
     wanted = name[:-3] if name.endswith('.py') else name
-    found = (
-        wanted
-        if wanted in configs
-        else next((key for key in configs if key.rpartition('/')[2] == wanted), None)
-    )
+    tails = {key.rpartition('/')[2]: key for key in configs}
+    found = wanted if wanted in configs else tails.get(wanted)
     if found is None:
-        tails = {key.rpartition('/')[2]: key for key in configs}
         close = closest(wanted.rpartition('/')[2], tails) or list(tails)[:3]
-        raise UserError(
-            f'kw_mm has no config {name!r}; there are for example {", ".join(tails[tail] for tail in close)}'
-        )
+        examples = ', '.join(tails[tail] for tail in close)
+        raise UserError(f'kw_mm has no config {name!r}; there are for example {examples}')
     return str(configs[found])
 
 

@@ -24,7 +24,10 @@ class BatchSizeError(UserError, ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line; of a missing key, that it is missing; of a bare assertion, the assertion."""
+    """An error's message on one line.
+
+    Of a missing key it says that it is missing; a bare assertion is quoted.
+    """
     line = ' '.join(str(error).split())
     if isinstance(error, KeyError) and error.args:
         line = ' '.join(str(error.args[0]).split())

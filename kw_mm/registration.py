@@ -15,16 +15,15 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS, MODELS, TRANSFORMS, Registry
 
 from . import attention, checkpoints, training  # noqa: F401  (hooks, kw:// and safe reading)
+from .compared import CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, ODConv2d, WeightNetConv2d
 
+# for ``conv_cfg=dict(type='ODConv2d')`` of any OpenMMLab network
+CONVS = (CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, ODConv2d, WeightNetConv2d)
 LAZY: dict[str, tuple[Registry, tuple[str, ...]]] = {
     'kw_mm.models': (
         MODELS,
         (
             'AttentionResNet',
-            'CGCConv2d',
-            'CondConv2d',
-            'DCDConv2d',
-            'DYConv2d',
             'DynamicLinearClsHead',
             'DynamicMobileNetV2',
             'DynamicResNet',
@@ -33,12 +32,10 @@ LAZY: dict[str, tuple[Registry, tuple[str, ...]]] = {
             'KWMobileNetV2',
             'KWResNet',
             'KWVisionTransformer',
-            'ODConv2d',
             'StaticConvNeXt',
             'StaticMobileNetV2',
             'StaticResNet',
             'StaticVisionTransformer',
-            'WeightNetConv2d',
         ),
     ),
     'kw_mm.evaluation': (METRICS, ('KWCocoMetric',)),
@@ -72,6 +69,8 @@ class _ToMMEngine(logging.Handler):
 
 def register_everything() -> None:
     """Register every type that configs can name, and forward the core's log lines."""
+    for conv in CONVS:
+        MODELS.register_module(module=conv, force=True)
     for module, (registry, names) in LAZY.items():
         for name in names:
             register_lazily(registry, module, name)

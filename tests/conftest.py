@@ -1,4 +1,4 @@
-"""Shared fixtures. Data that cannot be part of the project (licences) is looked for in ../shared."""
+"""Shared fixtures. Data that the project may not hold (licences) is looked for in ../shared."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _nothing_global():
-    """OpenMMLab's default scope and visualizers are global: what one test has made is not for the next."""
+    """OpenMMLab's default scope and visualizers are global: one test's are not for the next."""
     yield
     for kind in (DefaultScope, Visualizer, DetLocalVisualizer, UniversalVisualizer):
         kind._instance_dict.clear()

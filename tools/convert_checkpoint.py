@@ -1,4 +1,4 @@
-"""Convert a checkpoint file: python tools/convert_checkpoint.py SRC DST [--to kw_mm|static|published]."""
+"""Convert a checkpoint file between our layout, the published one and plain networks."""
 
 import argparse
 import os
@@ -6,8 +6,9 @@ import os
 import torch
 
 from kw_mm.checkpoints.convert import TARGETS, convert
-from kw_mm.checkpoints.describing import looks_like
+from kw_mm.checkpoints.describing import describe_weights
 from kw_mm.checkpoints.reading import read_checkpoint
+from kw_mm.checkpoints.state_dicts import under_prefix
 from kw_mm.command_line import command
 from kw_mm.errors import UserError
 from kw_mm.files import atomic_write
@@ -34,12 +35,9 @@ def main() -> None:
     converted = convert(read_checkpoint(args.source), args.to, budget=args.budget)
     with atomic_write(args.target) as draft:
         torch.save(converted, draft)
-    backbone = {
-        key[len('backbone.') :]: value
-        for key, value in converted['state_dict'].items()
-        if key.startswith('backbone.')
-    } or converted['state_dict']
-    print(f'{args.target}: {looks_like(backbone)}, {len(converted["state_dict"])} tensors')
+    entries = converted['state_dict']
+    backbone = under_prefix(entries, 'backbone.') or entries
+    print(f'{args.target}: {describe_weights(backbone)}, {len(entries)} tensors')
 
 
 if __name__ == '__main__':

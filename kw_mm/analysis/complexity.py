@@ -4,16 +4,15 @@ Counted are convolutions, linear layers and the matrix products of self-attentio
 activations, pooling and interpolation are not, as is usual.
 
 Layers whose kernel is made for each image anew are known by what they say about it
-(:class:`MakesKernels`), and their attention by where it stands: whatever lies inside a submodule of
-such a layer is its branch. Convolutions and linear maps right in the layer are not (P and Q of
-DCD). This needs nothing of the branches' classes, and leaves modules that weigh features and not
-kernels (SE, CBAM) among the static costs, as other counts have them.
+(:class:`kw_mm.protocols.MakesKernels`), and their attention by where it stands: whatever lies
+inside a submodule of such a layer is its branch. Convolutions and linear maps right in the layer
+are not (P and Q of DCD). This needs nothing of the branches' classes, and leaves modules that weigh
+features and not kernels (SE, CBAM) among the static costs, as other counts have them.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
 
 import torch
 from mmpretrain.models.utils import MultiheadAttention
@@ -21,26 +20,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from ..errors import UserError
+from ..protocols import FusesFeatures, MakesKernels
 
 BOXES, MASKS = 1000, 100  # of an image, as mmdet's own counting and the papers' figures have it
-
-
-@runtime_checkable
-class MakesKernels(Protocol):
-    """A layer whose kernel is made for each image anew."""
-
-    @property
-    def assembly_macs(self) -> int:
-        """Multiply-adds of making one image's kernel; 0 where only features are multiplied."""
-
-
-@runtime_checkable
-class FusesFeatures(Protocol):
-    """A layer that does more at each position of its output than convolve."""
-
-    @property
-    def fusion_macs(self) -> int:
-        """Multiply-adds of that at one position."""
 
 
 @dataclass

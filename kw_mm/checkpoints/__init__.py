@@ -2,7 +2,7 @@
 
 from . import schemes  # registers them with mmengine
 from .adapting import LoadsAnyLayout
-from .names import LayoutNames
+from .layouts import LayoutNames
 from .reading import read_checkpoint
 from .zoo import published_models
 

@@ -1,31 +1,43 @@
-"""Loading a state dict of any layout into a module with warehouses."""
+"""The one road in for weights: a module adapts a state dict of any layout when it loads it."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import MutableMapping
+from typing import NamedTuple
 
 from mmengine.logging import print_log
 from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..warehouse import KWLayer, kw_layers
-from .describing import LAYOUTS, layout_of, looks_like
-from .names import LayoutNames
-from .odconv import from_odconv
-from .published import from_published
+from ..validation import few
+from ..warehouse import kw_layers
+from .describing import describe_weights
+from .layouts import (
+    LAYOUTS,
+    Entries,
+    LayoutNames,
+    Translated,
+    from_kw_mm,
+    from_odconv,
+    from_published,
+    layout_of,
+)
+from .plain_kernels import from_static
 from .reading import read_checkpoint
-from .state_dicts import below, unwrap
-from .static import from_static
+from .state_dicts import under_prefix, unwrap
 
 # our own state, which other layouts do not have
 OURS = ('.attention.beta', '.temperature', '.num_batches_tracked')
+TRANSLATIONS = dict(kw_mm=from_kw_mm, published=from_published, odconv=from_odconv)
+MOST_KEYS = 12  # that a log line names one by one
 
 
 class LoadsAnyLayout:
-    """Mixin for a module whose ``load_state_dict`` takes our layout, the published ones and plain static ones.
+    """Mixin for a module whose ``load_state_dict`` takes every layout there is.
 
-    It comes before the OpenMMLab class in the bases and defines :meth:`layout_names`.
+    It comes before the OpenMMLab class in the bases and defines :meth:`layout_names`. See
+    :mod:`kw_mm.checkpoints.layouts` for the layouts.
     """
 
     def layout_names(self) -> LayoutNames:
@@ -65,7 +77,7 @@ def load_pretrained(module: nn.Module, checkpoint: str, prefix: str | None = Non
     try:
         entries = unwrap(content)
         if prefix:
-            entries = below(entries, prefix)
+            entries = under_prefix(entries, prefix)
         if not entries:
             raise ValueError(f'nothing in it begins with prefix={prefix!r}')
         module.load_state_dict(entries)
@@ -76,7 +88,7 @@ def load_pretrained(module: nn.Module, checkpoint: str, prefix: str | None = Non
 def adapt(
     module: nn.Module, names: LayoutNames, state_dict: MutableMapping[str, Tensor], prefix: str = ''
 ) -> None:
-    """Rewrite a state dict to the module's layout, in place, and log what was used and what was not.
+    """Rewrite a state dict to the module's layout, in place, and log what was used and what not.
 
     At the root (no prefix) it may be wrapped (``state_dict``, ``model``, ``module.``, ...) or hold
     a whole network with the module under ``backbone.`` or ``head.``.
@@ -95,18 +107,10 @@ def adapt(
     if not entries:
         return
     layout = layout_of(entries)
-    convert = dict(published=from_published, odconv=from_odconv, static=from_static).get(layout)
-    used, foreign = convert(module, names, entries) if convert else _own(names, entries)
-    used.update(
-        {key: value for key, value in own.items() if key.endswith(OURS) and key not in used}
-    )
-    foreign += [key for key in used if key.startswith(names.optional) and key not in own]
-    kept = [key for key in own if key.startswith(names.optional) and key not in used]
-    used = {
-        key: _as_vector(value, own.get(key)) for key, value in used.items() if key not in foreign
-    }
-    used.update({key: own[key] for key in kept})
-    _check(module, own, entries, used, names.resized)
+    found = _translate(module, names, entries, layout)
+    used, dropped, kept = _complete(own, names, found.entries)
+    _check(module, own, entries, _in_present_order(module, used), names.resized)
+    foreign = found.foreign + dropped
     _log(module, layout, len(entries) - len(foreign), left_over + foreign, kept)
     state_dict.update({prefix + key: value for key, value in used.items()})
 
@@ -116,7 +120,7 @@ def _take(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Remove the module's entries from a state dict: the entries, and keys of other modules."""
     if prefix:
-        entries = below(state_dict, prefix)
+        entries = under_prefix(state_dict, prefix)
         for key in entries:
             del state_dict[prefix + key]
         return entries, []
@@ -125,27 +129,55 @@ def _take(
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     state_dict.clear()
-    inner = below(entries, home)
+    inner = under_prefix(entries, home)
     return (inner, [key for key in entries if not key.startswith(home)]) if inner else (entries, [])
 
 
-def _own(names: LayoutNames, entries: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    foreign = [key for key in entries if names.foreign and key.startswith(names.foreign)]
-    return {key: value for key, value in entries.items() if key not in foreign}, foreign
+def _translate(module: nn.Module, names: LayoutNames, entries: Entries, layout: str) -> Translated:
+    if layout == 'static':
+        return from_static(module, names, entries)
+    return TRANSLATIONS[layout](names, entries)
+
+
+class _Completed(NamedTuple):
+    used: dict[str, Tensor]
+    dropped: list[str]
+    kept: list[str]
+
+
+def _complete(own: Entries, names: LayoutNames, found: Entries) -> _Completed:
+    """What the module loads: what a layout lacks by its nature is the module's own.
+
+    Returns:
+        used: What the module loads; dropped: keys of optional parts that it does not have; kept:
+        keys of its optional parts that the file does not have.
+    """
+    used = dict(found)
+    used.update({key: own[key] for key in own if key.endswith(OURS) and key not in used})
+    dropped = [key for key in used if key.startswith(names.optional) and key not in own]
+    kept = [key for key in own if key.startswith(names.optional) and key not in used]
+    used = {
+        key: _as_vector(value, own.get(key)) for key, value in used.items() if key not in dropped
+    }
+    return _Completed({**used, **{key: own[key] for key in kept}}, dropped, kept)
+
+
+def _in_present_order(module: nn.Module, used: Entries) -> Entries:
+    """What the module's warehouses will make of cells in the order of kw_mm 0.1."""
+    warehouses, seen = getattr(module, 'warehouses', None), dict(used)
+    if warehouses is not None:
+        warehouses.reorder_old_cells(seen, 'warehouses.', None)
+    return seen
 
 
 def _as_vector(value: Tensor, own: Tensor | None) -> Tensor:
-    """A layer scale, which some projects keep as (C, 1, 1) or (1, C, 1, 1), as the module's (C, )."""
+    """A layer scale, elsewhere of shape (C, 1, 1) or (1, C, 1, 1), as the module's (C, )."""
     is_vector = own is not None and own.dim() == 1 and value.squeeze().shape == own.shape
     return value.reshape(own.shape) if is_vector else value
 
 
 def _check(
-    module: nn.Module,
-    own: Mapping[str, Tensor],
-    entries: Mapping[str, Tensor],
-    used: Mapping[str, Tensor],
-    resized: tuple[str, ...],
+    module: nn.Module, own: Entries, entries: Entries, used: Entries, resized: tuple[str, ...]
 ) -> None:
     problems = dict(
         missing=[key for key in own if key not in used and not key.endswith('.frozen_cells')],
@@ -158,49 +190,40 @@ def _check(
     )
     if not any(problems.values()):
         return
+    name = type(module).__name__
     if any(key.endswith('.frozen_cells') for key in problems['unknown']):
         raise CheckpointError(
-            f"the weights were trained with freeze_warehouses='strict': build the {type(module).__name__} "
-            'with that and the same frozen_stages, so that its frozen layers keep their own cells'
+            f"the weights were trained with freeze_warehouses='strict': build the {name} with that "
+            'and the same frozen_stages, so that its frozen layers keep their own cells'
         )
-    details = '; '.join(f'{title}: {_few(keys)}' for title, keys in problems.items() if keys)
+    details = '; '.join(f'{title}: {few(keys)}' for title, keys in problems.items() if keys)
     reference = (_budget(module), own)
     raise CheckpointError(
-        f'the weights look like {looks_like(entries, reference)}, but this {type(module).__name__} is '
-        f'{looks_like(own, reference)} ({details})'
+        f'the weights look like {describe_weights(entries, reference)}, but this {name} is '
+        f'{describe_weights(own, reference)} ({details})'
     )
 
 
 def _budget(module: nn.Module) -> float:
-    layers: list[KWLayer] = list(kw_layers(module).values())
-    mixed = sum(math.prod(layer.partition.kernel_shape) for layer in layers)
-    return (
-        sum(warehouse.cells.numel() for warehouse in module.warehouses.values()) / mixed
-        if mixed
-        else 0
-    )
+    """Values in all cells per value of the kernels that are mixed from them."""
+    mixed = sum(math.prod(layer.partition.kernel_shape) for layer in kw_layers(module).values())
+    if not mixed:
+        return 0
+    return sum(warehouse.cells.numel() for warehouse in module.warehouses.values()) / mixed
 
 
 def _log(module: nn.Module, layout: str, used: int, left_over: list[str], kept: list[str]) -> None:
     line = f'{type(module).__name__}: {LAYOUTS[layout]} layout, {used} tensors used'
     if left_over:
-        line += f'; of other modules: {summarise(left_over)}'
+        line += f'; of other modules: {few(_grouped(left_over), MOST_KEYS)}'
     if kept:
-        line += f'; not in the file, kept as they were: {summarise(kept)}'
+        line += f'; not in the file, kept as they were: {few(_grouped(kept), MOST_KEYS)}'
     print_log(line, logger='current')
 
 
-def summarise(keys: Iterable[str], most: int = 12) -> str:
-    """Name every key, or, where there are many, every group of keys with its size."""
-    keys = list(keys)
-    if len(keys) <= most:
-        return ', '.join(keys)
+def _grouped(keys: list[str]) -> list[str]:
+    """All keys, or, where there are many, every group of keys with its size."""
+    if len(keys) <= MOST_KEYS:
+        return keys
     groups = Counter('.'.join(key.split('.')[:2]) for key in keys)
-    return ', '.join(
-        f'{group}.* ({count})' if count > 1 else group for group, count in groups.items()
-    )
-
-
-def _few(keys: list[str], most: int = 3) -> str:
-    rest = f' and {len(keys) - most} more' if len(keys) > most else ''
-    return ', '.join(keys[:most]) + rest
+    return [f'{group}.* ({count})' if count > 1 else group for group, count in groups.items()]

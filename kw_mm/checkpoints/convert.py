@@ -1,56 +1,53 @@
-"""Converting whole checkpoint files between our layout, the published one and plain static networks."""
+"""Converting checkpoint files between our layout, the published one and plain networks.
 
-from collections.abc import Mapping
+For ``tools/convert_checkpoint.py`` only: to load weights, none of this is needed, since modules
+adapt every layout when they load it.
+"""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any, NamedTuple
 
-import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..warehouse import KWLayer, kw_layers
-from ..warehouse.warehouses import list_cells
-from .describing import identify, layout_of, looks_like
-from .names import rename, reverse
-from .published import as_published
-from .state_dicts import below, unwrap
+from ..warehouse import kw_layers
+from ..warehouse.budget import Budget
+from ..warehouse.sharing import Plan, WarehousePlan, read_plan
+from .adapting import LoadsAnyLayout
+from .architectures import Recognised, architectures, build_head, recognise
+from .describing import cell_values, describe_weights
+from .layouts import PUBLISHED_CELLS, Entries, Prefixes, as_published, layout_of, rename, reverse
+from .plain_kernels import start_kernel
+from .state_dicts import under_prefix, unwrap, whole_network
 
 TARGETS = ('kw_mm', 'static', 'published')
-PUBLISHED_BUDGETS = (1, 4, 1 / 2, 2, 1 / 4, 3 / 4)
-FINAL_NORMS = (
-    'head.norm.',
-    'classifier.0.',
-)  # of timm's and torchvision's ConvNeXt: part of the backbone
-CLASSIFIERS = ('fc.', 'classifier.1.', 'classifier.2.', 'classifier.', 'head.fc.')
-PLAIN_HEAD = {'head.weight': 'head.fc.weight', 'head.bias': 'head.fc.bias'}
-CONVERTED = 'kw_mm converts ResNets of depth 18, 34, 50, 101 and 152, MobileNetV2, ConvNeXts and vision transformers'
-KW_CLASSIFIER = 'classifier.1.conv.'
-OURS_ONLY = ('.attention.beta', 'warehouses.temperature')
+OURS_ONLY = ('.attention.beta', 'warehouses.temperature', '.frozen_cells')
+Converted = dict[str, dict[str, Tensor]]
 
 
 class Parts(NamedTuple):
     """A network's weights.
 
     Args:
-        backbone: The backbone's entries; of a published file also the warehouse of the classifier,
-            if it has one.
-        classifier: The classifier's entries.
-        detector: Entries of neck and heads of a detector, under their full names.
+        backbone: The backbone's entries.
+        head: The classifier's entries.
+        others: Entries of a detector's neck and heads, under their full names.
     """
 
     backbone: dict[str, Tensor]
-    classifier: dict[str, Tensor]
-    detector: dict[str, Tensor]
+    head: dict[str, Tensor]
+    others: dict[str, Tensor]
 
 
-def convert(content: Any, to: str = 'kw_mm', *, budget: float = 1) -> dict[str, dict[str, Tensor]]:
+def convert(content: Any, to: str = 'kw_mm', *, budget: Budget = 1) -> Converted:
     """Convert what a checkpoint file holds.
 
     Args:
         content: A state dict, wrapped or not, of a classifier, a detector or a backbone.
         to: 'kw_mm', 'static' (mmpretrain's names; a KW network must be at temperature 1) or
             'published'.
-        budget: Where plain static weights become KW ones: the budget to place them in.
+        budget: Where plain weights become KW ones: the budget to place them in.
 
     Returns:
         dict: ``{'state_dict': ...}``.
@@ -61,200 +58,186 @@ def convert(content: Any, to: str = 'kw_mm', *, budget: float = 1) -> dict[str, 
     """
     if to not in TARGETS:
         raise CheckpointError(f'to={to!r} is unknown; choose one of {", ".join(TARGETS)}')
-    try:
-        parts = split(unwrap(content))
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error
-    source = layout_of(parts.backbone)
-    if source == 'static' and to == 'static':
-        return join(parts, _mmpretrain_names(parts.backbone))
-    if source == 'static' and to == 'published':
+    parts = split(content)
+    is_plain = layout_of(parts.backbone) == 'static'
+    if is_plain and to == 'published':
         raise CheckpointError(
-            'plain static weights have no published KernelWarehouse layout; convert them to kw_mm first'
+            'plain static weights have no published KernelWarehouse layout; convert them to kw_mm '
+            'first'
         )
-    backbone = _load_backbone(parts.backbone, None if source != 'static' else budget)
-    if to != 'kw_mm' and not hasattr(backbone, 'warehouses'):
-        raise CheckpointError(
-            f'a {type(backbone).__name__} has no {to} KernelWarehouse twin; it can be converted to kw_mm'
-        )
-    head = _load_head(parts)
+    found = recognise(parts.backbone)
+    if found is None:
+        raise CheckpointError(_unknown(parts.backbone))
+    if is_plain and to == 'static':
+        return _join(parts._replace(backbone=_mmpretrain_names(found, parts.backbone)))
+    backbone = _load(found, parts.backbone, budget if is_plain else None)
+    head = build_head(parts.head)
+    if head is not None:
+        head.load_state_dict(parts.head)
     if to == 'kw_mm':
-        return join(parts, backbone.state_dict(), head)
+        return _join_modules(parts, backbone, head, nn.Module.state_dict)
+    if not kw_layers(backbone):
+        raise CheckpointError(
+            f'a {type(backbone).__name__} has no {to} KernelWarehouse twin; it can be converted to '
+            'kw_mm'
+        )
     if to == 'static':
-        return join(parts, _static(backbone), head and _static(head))
+        return _join_modules(parts, backbone, head, _static)
     return _published(parts, backbone, head)
 
 
-def for_openmmlab(content: Any) -> dict[str, Any]:
-    """A whole OpenMMLab model's checkpoint from a file of any layout; files of OpenMMLab's own form stay as they are.
-
-    Published and torchvision-style files have no ``backbone.`` in front of the backbone's keys;
-    they get it here.
+def split(content: Any) -> Parts:
+    """Take a network's weights apart.
 
     Raises:
         CheckpointError: There are no weights in it.
     """
     try:
-        entries = unwrap(content)
+        entries = whole_network(unwrap(content))
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-    if any(key.startswith(('backbone.', 'head.', 'neck.')) for key in entries):
-        return content if 'state_dict' in content else dict(state_dict=entries)
-    parts = split(entries)
-    if layout_of(parts.backbone) in ('published', 'odconv'):
-        return convert(entries)
-    return join(parts, parts.backbone)
+    others = {key: entries[key] for key in entries if not key.startswith(('backbone.', 'head.'))}
+    return Parts(under_prefix(entries, 'backbone.'), under_prefix(entries, 'head.'), others)
 
 
-def split(entries: Mapping[str, Tensor]) -> Parts:
-    """Take a network's weights apart."""
-    whole = any(key.startswith('backbone.') for key in entries)
-    detector = {
-        key: value
-        for key, value in entries.items()
-        if key.startswith(('neck.', 'rpn_head.', 'roi_head.'))
+def budget_of(found: Recognised, entries: Entries) -> Fraction:
+    """The budget b of a KW network, from the sizes of its cells and of the kernels mixed from them.
+
+    Args:
+        found: The network.
+        entries: Its backbone's entries, in our layout or the published one.
+
+    Returns:
+        Fraction: b; 1 where the network has no cells at all.
+    """
+    plain = found.build_static()
+    kernels = {
+        key.removesuffix('.weight'): value.numel()
+        for key, value in plain.state_dict().items()
+        if key.endswith('.weight')
     }
-    classifier = {
-        key: value
-        for key, value in entries.items()
-        if key.startswith((*CLASSIFIERS, 'head.')) and not key.startswith(FINAL_NORMS)
-    }
-    backbone = (
-        below(entries, 'backbone.')
-        if whole
-        else {
-            key: value
-            for key, value in entries.items()
-            if key not in detector and key not in classifier
-        }
+    layers = _mixed_layers(entries, plain.layout_names().published)
+    total = sum(kernels.get(layer, 0) for layer in layers)
+    if not total or not cell_values(entries):  # no KW network: loading says so
+        return Fraction(1)
+    average = Fraction(cell_values(entries), total)
+    if average >= 1:  # then all warehouses have the same
+        return average
+    ratios = _budgets_of_warehouses(found.architecture.plan(plain, average), kernels, entries)
+    return found.architecture.budget(ratios) if ratios else average
+
+
+def _mixed_layers(entries: Entries, prefixes: Prefixes) -> list[str]:
+    """Our names of the layers that have an attention branch."""
+    branch = 'attention.fc1.weight'
+    layers = [key.removesuffix(branch) for key in entries if key.endswith(f'.{branch}')]
+    return [rename(layer, prefixes).rstrip('.') for layer in layers]
+
+
+def _budgets_of_warehouses(
+    plan: Plan, kernels: Mapping[str, int], entries: Entries
+) -> dict[str, Fraction]:
+    """n / m_t of every warehouse of the published plan; none where the weights have another."""
+    ratios: dict[str, Fraction] = {}
+    for number, (name, warehouse) in enumerate(read_plan(plan, WarehousePlan()).items()):
+        keys = (f'warehouses.{name}.cells', f'{PUBLISHED_CELLS}{number}')
+        cells = next((entries[key].numel() for key in keys if key in entries), None)
+        if cells is None:
+            return {}
+        ratios[name] = Fraction(cells, sum(kernels[layer] for layer in warehouse.layers))
+    return ratios
+
+
+def _load(found: Recognised, entries: Entries, budget: Budget | None) -> LoadsAnyLayout:
+    """The backbone with its weights; without a budget, with that of the weights."""
+    is_given = budget is not None
+    try:
+        if not is_given and found.conv is None:
+            budget = budget_of(found, entries)
+        backbone = found.build(budget)
+    except ValueError as error:
+        words = '' if is_given else f'the weights look like {describe_weights(entries)}: '
+        raise CheckpointError(f'{words}{error}') from error
+    backbone.load_state_dict(entries)
+    return backbone
+
+
+def _unknown(entries: Entries) -> str:
+    *names, last = (architecture.name for architecture in architectures())
+    return (
+        f'the weights look like {describe_weights(entries)}; kw_mm converts {", ".join(names)} '
+        f'and {last}'
     )
-    return Parts(backbone, classifier, detector)
 
 
-def join(
-    parts: Parts, backbone: Mapping[str, Tensor], head: Any | None = None
-) -> dict[str, dict[str, Tensor]]:
-    """A whole network under OpenMMLab's names."""
-    state_dict = {f'backbone.{key}': value for key, value in backbone.items()}
-    if head is not None:
-        values = head.state_dict() if isinstance(head, nn.Module) else head
-        state_dict.update({f'head.{key}': value for key, value in values.items()})
-    else:
-        for key, value in parts.classifier.items():
-            start = next((start for start in CLASSIFIERS if key.startswith(start)), '')
-            state_dict[f'head.fc.{key[len(start) :]}' if start else PLAIN_HEAD.get(key, key)] = (
-                value
-            )
-    return dict(state_dict={**state_dict, **parts.detector})
+def _join(parts: Parts) -> Converted:
+    """A whole network under an OpenMMLab model's names."""
+    backbone = {f'backbone.{key}': value for key, value in parts.backbone.items()}
+    head = {f'head.{key}': value for key, value in parts.head.items()}
+    return dict(state_dict={**backbone, **head, **parts.others})
 
 
-def _load_backbone(entries: Mapping[str, Tensor], budget: float | None) -> nn.Module:
-    cfg = identify(entries)
-    if cfg is None:
-        raise CheckpointError(f'the weights look like {looks_like(entries)}; {CONVERTED}')
-    budgets = PUBLISHED_BUDGETS if budget is None else (budget,)
-    problem: CheckpointError | None = None
-    for candidate in [cfg] if 'conv' in cfg else [dict(cfg, budget=value) for value in budgets]:
-        backbone = MODELS.build(candidate)
-        try:
-            backbone.load_state_dict(dict(entries))
-            return backbone
-        except CheckpointError as error:
-            problem = problem or error
-    raise problem
+def _join_modules(
+    parts: Parts,
+    backbone: nn.Module,
+    head: nn.Module | None,
+    entries_of: Callable[[nn.Module], dict[str, Tensor]],
+) -> Converted:
+    """The whole network, given what is taken of its modules; a plain classifier stays as it is."""
+    classifier = parts.head if head is None else entries_of(head)
+    return _join(Parts(entries_of(backbone), classifier, parts.others))
 
 
-def _load_head(parts: Parts) -> nn.Module | None:
-    """The classifier as a module where it has a warehouse."""
-    published = any(key.startswith(KW_CLASSIFIER) for key in parts.classifier)
-    ours = below(parts.classifier, 'head.')
-    if not published and not any(key.startswith('warehouses.') for key in ours):
-        return None
-    classes = parts.classifier[f'{KW_CLASSIFIER}bias'] if published else ours['fc.bias']
-    fc1 = (
-        parts.classifier[f'{KW_CLASSIFIER}attention.fc1.weight']
-        if published
-        else ours['fc.attention.fc1.weight']
-    )
-    head = MODELS.build(
-        dict(
-            type='KWLinearClsHead',
-            num_classes=len(classes),
-            in_channels=fc1.shape[1],
-            _scope_='mmpretrain',
-        )
-    )
-    head.load_state_dict({**parts.backbone, **parts.classifier} if published else ours)
-    return head
+def _mmpretrain_names(found: Recognised, entries: Entries) -> Mapping[str, Tensor]:
+    static = found.build_static()
+    if not any(static.layout_names().static.values()):
+        return entries  # all projects use the same names
+    static.load_state_dict(entries)
+    return static.state_dict()
 
 
 def _static(module: nn.Module) -> dict[str, Tensor]:
+    """The plain network that a KW module is at temperature 1."""
     if float(module.temperature) != 1:
         raise CheckpointError(
-            f'the network is at temperature {float(module.temperature):g}: its kernels depend on the '
-            'image; only at temperature 1 is it a plain static network'
+            f'the network is at temperature {float(module.temperature):g}: its kernels depend on '
+            'the image; only at temperature 1 is it a plain static network'
         )
-    layers = kw_layers(module)
     plain = {
         key: value
         for key, value in module.state_dict().items()
         if not key.startswith('warehouses.') and '.attention.' not in key
     }
-    return {**plain, **{f'{name}.weight': start_kernel(layer) for name, layer in layers.items()}}
+    kernels = {f'{name}.weight': start_kernel(layer) for name, layer in kw_layers(module).items()}
+    return {**plain, **kernels}
 
 
-@torch.no_grad()
-def start_kernel(layer: KWLayer) -> Tensor:
-    """The plain kernel that a layer has at temperature 1, zero where it starts from the zero cell."""
-    cells, beta = list_cells(layer.cells, layer.warehouse.cell_size), layer.attention.beta
-    mixtures = beta[:, : len(cells)].to(cells) @ cells.flatten(1)
-    return layer.partition.to_kernel(mixtures.reshape(len(beta), *cells.shape[1:]))
-
-
-def _published(
-    parts: Parts, backbone: nn.Module, head: nn.Module | None
-) -> dict[str, dict[str, Tensor]]:
+def _published(parts: Parts, backbone: LoadsAnyLayout, head: LoadsAnyLayout | None) -> Converted:
     state_dict = _published_names(backbone)
     if head is not None:
         number = len(backbone.warehouses)
         state_dict.update(_published_names(head, number))
-        key = f'warehouse_manager.weights.{number}'
+        key = f'{PUBLISHED_CELLS}{number}'
         state_dict[key] = state_dict[key].squeeze(-1)  # published for a linear layer
-    elif parts.classifier:
-        for key, value in parts.classifier.items():
-            state_dict[backbone.layout_names().classifier + key.rsplit('.', 1)[-1]] = value
-    if parts.detector:
-        state_dict = {
-            **{f'backbone.{key}': value for key, value in state_dict.items()},
-            **parts.detector,
-        }
-    return dict(state_dict=state_dict)
+    else:
+        prefix = backbone.layout_names().classifier
+        state_dict.update(
+            {prefix + key.rsplit('.', 1)[-1]: value for key, value in parts.head.items()}
+        )
+    if parts.others:  # a detector's backbone keeps its place
+        state_dict = {f'backbone.{key}': value for key, value in state_dict.items()}
+    return dict(state_dict={**state_dict, **parts.others})
 
 
-def _published_names(module: nn.Module, first: int = 0) -> dict[str, Tensor]:
-    numbers = {
-        f'warehouses.{name}.cells': f'warehouse_manager.weights.{first + i}'
-        for i, name in enumerate(module.warehouses)
+def _published_names(module: LoadsAnyLayout, first: int = 0) -> dict[str, Tensor]:
+    """A KW module's entries in the published layout, its warehouses counted from ``first``."""
+    cells = {
+        f'warehouses.{name}.cells': (f'{PUBLISHED_CELLS}{number}', warehouse.listed.detach())
+        for number, (name, warehouse) in enumerate(module.warehouses.items(), start=first)
     }
     prefixes = reverse(module.layout_names().published)
-    listed = {
-        f'warehouses.{name}.cells': warehouse.listed.detach()
-        for name, warehouse in module.warehouses.items()
-    }
-    entries = {**module.state_dict(), **listed}
-    return {
-        numbers.get(key) or rename(key, prefixes): as_published(key, value)
-        for key, value in entries.items()
-        if not key.endswith((*OURS_ONLY, '.frozen_cells'))
-    }
-
-
-def _mmpretrain_names(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    known = identify(entries)
-    if known is None:
-        raise CheckpointError(f'the weights look like {looks_like(entries)}; {CONVERTED}')
-    if known['type'] == 'KWResNet':
-        return dict(entries)
-    static = MODELS.build(dict(known, type=known['type'].replace('KW', 'Static')))
-    static.load_state_dict(dict(entries))
-    return static.state_dict()
+    return dict(
+        cells[key] if key in cells else (rename(key, prefixes), as_published(key, value))
+        for key, value in module.state_dict().items()
+        if not key.endswith(OURS_ONLY)
+    )

@@ -6,8 +6,8 @@ from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from ..errors import CheckpointError
-from .convert import for_openmmlab
 from .reading import read_checkpoint
+from .state_dicts import for_openmmlab
 
 
 def load_weights(

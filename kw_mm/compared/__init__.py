@@ -1,12 +1,15 @@
 """The dynamic convolutions that KernelWarehouse is compared with."""
 
-from .dynamic_conv import DynamicConv2d, MixedConv2d, SoftmaxTemperature
+from .cgc_conv import CGCConv2d
 from .cond_conv import CondConv2d, CondLinear, share_routing
 from .dcd_conv import DCDConv2d, DCDLinear
 from .dy_conv import DYConv2d
+from .dynamic_conv import DynamicConv2d, MixedConv2d, SoftmaxTemperature
 from .od_conv import ODConv2d
+from .weight_net import WeightNetConv2d
 
 __all__ = [
+    'CGCConv2d',
     'CondConv2d',
     'CondLinear',
     'DCDConv2d',
@@ -16,5 +19,6 @@ __all__ = [
     'MixedConv2d',
     'ODConv2d',
     'SoftmaxTemperature',
+    'WeightNetConv2d',
     'share_routing',
 ]

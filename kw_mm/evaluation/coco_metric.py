@@ -10,7 +10,7 @@ from .fast_coco_eval import FAST, FastCOCOeval, choose_backend
 ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
-@METRICS.register_module()
+@METRICS.register_module(force=True)
 class KWCocoMetric(CocoMetric):
     """mmdet's COCO metric in less time: the same numbers, by faster-coco-eval if it is installed.
 

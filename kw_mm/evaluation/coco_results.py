@@ -130,7 +130,7 @@ class ResultsFile(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Write the file; there is no number to return."""
+        """Write the file; there are no metrics to return."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_results(self.path, [result for image in results for result in image])
         return {}

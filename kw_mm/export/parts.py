@@ -7,7 +7,7 @@ import torch
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
-from ..checkpoints.convert import start_kernel
+from ..checkpoints.plain_kernels import start_kernel
 from ..errors import UserError
 from ..warehouse import KWConv2d, KWLayer, Warehouses, kw_layers
 
@@ -46,7 +46,7 @@ class DetectorPart(nn.Module):
         model: A detector.
 
     Raises:
-        UserError: A model without a dense head that can run on features alone.
+        UserError: A model without a dense head that can run on features only.
     """
 
     def __init__(self, model: nn.Module):

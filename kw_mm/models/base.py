@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from logging import WARNING
-from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -23,15 +22,8 @@ from ..warehouse import (
 from ..warehouse.freezing import check_freeze_mode
 from ..warehouse.kernel_attention import init_linear
 from ..warehouse.sharing import Plan
+from .options import WarehouseOptions
 
-OPTIONS = (
-    'attention_function',
-    'zero_cell',
-    'start',
-    'partition',
-    'sharing_range',
-    'assemble_checkpoint',
-)
 OTHER_MODULES = (
     'fc.',
     'classifier.',
@@ -45,14 +37,17 @@ OTHER_MODULES = (
 
 
 class StaticBackbone(LoadsAnyLayout):
-    """Mixin: an OpenMMLab backbone that loads any plain layout and recomputes stages without reentrance."""
+    """Mixin for an OpenMMLab backbone: weights of any layout load, contiguous images stay so.
+
+    It comes before the OpenMMLab class in the bases, so that loading passes through it.
+    """
 
     def layout_names(self) -> LayoutNames:
         """Keys of this backbone in other layouts."""
         return LayoutNames(foreign=OTHER_MODULES)
 
     def train(self, mode: bool = True):
-        """As the parent's, which however returns nothing, so that ``.eval()`` could not be chained."""
+        """As in OpenMMLab, where it returns nothing, so that ``.eval()`` could not be chained."""
         super().train(mode)
         return self
 
@@ -67,49 +62,55 @@ class StaticBackbone(LoadsAnyLayout):
 
 
 def _contiguous(x: Tensor) -> Tensor:
-    """Of one image, the copy of a transposed matrix: which torch takes in blocks: 13, not 21 ms for ResNet-50 at 640 px."""
+    """A contiguous copy; of one image, as of a transposed matrix, which torch copies in blocks."""
     if x.is_contiguous() or is_traced() or x.dim() != 4 or len(x) > 1:
         return x.contiguous()
-    return (
-        x.permute(0, 2, 3, 1).flatten(0, 2).t().contiguous().unflatten(1, x.shape[2:]).unsqueeze(0)
-    )
+    pixels = x.permute(0, 2, 3, 1).flatten(0, 2)  # (H W, C)
+    return pixels.t().contiguous().unflatten(1, x.shape[2:]).unsqueeze(0)
 
 
 class KWBackbone(StaticBackbone, HasTemperature):
-    """Mixin: warehouses, their temperature, freezing and loading from any layout.
+    """Mixin for an OpenMMLab backbone: warehouses, their temperature, freezing, any layout on load.
 
     It comes before the OpenMMLab class in the bases, so that freezing and loading pass through it.
     """
 
-    plain_start = (
-        False  # whether a plain network's weights were placed and no forward has been seen since
-    )
+    # whether a plain network's weights were placed and no forward has been seen since
+    plain_start = False
 
-    def _put_warehouses(
-        self, plan: Plan, freeze_mode: str, temperature: float, options: dict[str, Any]
-    ) -> None:
-        check_freeze_mode(freeze_mode)
-        if options.get('assemble_checkpoint') and getattr(self, 'with_cp', False):
+    def put_warehouses(self, options: WarehouseOptions, plan: Plan) -> None:
+        """Replace the planned layers by layers that are mixed from warehouses.
+
+        A backbone's constructor calls it once the plain network is built.
+
+        Args:
+            options: All options.
+            plan: The sharing plan, in place of the one that the options may have.
+
+        Raises:
+            TypeError, ValueError: A plan that does not fit the network, or a bad option.
+        """
+        check_freeze_mode(options.freeze_warehouses)
+        if options.assemble_checkpoint and getattr(self, 'with_cp', False):
             raise ValueError(
-                'assemble_checkpoint=True and with_cp=True exclude each other: with_cp recomputes whole '
-                'blocks, their kernels included'
+                'assemble_checkpoint=True and with_cp=True exclude each other: with_cp recomputes '
+                'whole blocks, their kernels included'
             )
-        self.freeze_warehouses = freeze_mode
-        apply_kernel_warehouse(self, plan, **options)
+        self.freeze_warehouses = options.freeze_warehouses
+        apply_kernel_warehouse(self, plan, **options.of_layers())
         self.warehouses.keep_format = False  # `forward` sees to it
-        self.set_temperature(temperature)
+        self.set_temperature(options.temperature)
         self._freeze_stages()
 
     def _freeze_stages(self) -> None:
         super()._freeze_stages()
-        if hasattr(self, 'warehouses'):  # the parent's constructor freezes before there are any
+        if hasattr(self, 'warehouses'):  # OpenMMLab's constructor freezes before there are any
             freeze_warehouses(self, self.freeze_warehouses)
 
     def _init_from_scratch(self) -> None:
-        """As the parent's, whose rules for all linear layers are not for those of the attention branches."""
-        layers = (
-            [] if self._is_init else list(kw_layers(self).values())
-        )  # a second call leaves all as it is
+        """As in OpenMMLab, whose rules for linear layers are not for attention branches."""
+        # a second call leaves all as it is
+        layers = [] if self._is_init else list(kw_layers(self).values())
         with _attention_hidden(layers):
             super()._init_from_scratch()
         for layer in layers:
@@ -133,9 +134,9 @@ class KWBackbone(StaticBackbone, HasTemperature):
         self.plain_start = False
         if float(self.temperature) == 0:
             print_log(
-                f'{type(self).__name__} has the weights of a plain network at temperature 0, where they mean little: '
-                'train with AttentionTemperatureHook (temperature 1 -> 0), or set temperature=1 for the plain '
-                'network itself',
+                f'{type(self).__name__} has the weights of a plain network at temperature 0, where '
+                'they mean little: train with AttentionTemperatureHook (temperature 1 -> 0), or '
+                'set temperature=1 for the plain network itself',
                 logger='current',
                 level=WARNING,
             )
@@ -149,11 +150,6 @@ def _attention_hidden(layers: Iterable[KWLayer]) -> Iterator[None]:
     finally:
         for layer, branch in branches:
             layer.attention = branch
-
-
-def take_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Take, out of a backbone's further arguments, those of :func:`apply_kernel_warehouse` beyond those it names."""
-    return {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
 
 
 class CheckpointedStage(nn.Sequential):
@@ -171,6 +167,7 @@ class CheckpointedStage(nn.Sequential):
         return cls(*stage)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the blocks one after another."""
         for block in self:
             x = checkpoint(block, x, use_reentrant=False) if torch.is_grad_enabled() else block(x)
         return x

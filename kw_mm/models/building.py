@@ -8,8 +8,10 @@ from ..errors import UserError
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """Build a config's model, with random weights. As mmengine's runner does, it takes ``cfg.data_preprocessor`` where the
-    model has none of its own.
+    """Build a config's model, with random weights.
+
+    As mmengine's runner does, it takes ``cfg.data_preprocessor`` where the model has none of its
+    own.
 
     Raises:
         UserError: The config has no model, or one that cannot be built.

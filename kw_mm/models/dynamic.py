@@ -7,22 +7,20 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..compared import CondConv2d, DCDConv2d, DYConv2d, ODConv2d, share_routing
+from ..protocols import TemperatureControlled
 from .base import StaticBackbone
 
 Blocks = Mapping[str, Sequence[str]]
 CONVS = (CondConv2d, DCDConv2d, DYConv2d, ODConv2d)
 
-for conv in CONVS:  # so that any `conv_cfg` of OpenMMLab can name them, too
-    MODELS.register_module(module=conv)
-
 
 class DynamicBackbone(StaticBackbone):
-    """Mixin: convolutions of a given type in place of plain ones, their temperature, freezing, loading.
+    """Mixin for an OpenMMLab backbone: convolutions of a given type in place of plain ones.
 
     It comes before the OpenMMLab class in the bases, so that freezing and loading pass through it.
     """
 
-    def _put_convs(
+    def put_convs(
         self, conv: dict[str, Any], blocks: Blocks, layers: Sequence[str], temperature: float | None
     ) -> None:
         """Replace convolutions.
@@ -37,8 +35,8 @@ class DynamicBackbone(StaticBackbone):
         unknown = [name for name in layers if name not in known]
         if unknown or not layers:
             raise ValueError(
-                f'layers={list(layers)!r} names {unknown or "nothing"}, which is not among the convolutions '
-                f'that can be dynamic, such as {", ".join(known[:3])}'
+                f'layers={list(layers)!r} names {unknown or "nothing"}, which is not among the '
+                f'convolutions that can be dynamic, such as {", ".join(known[:3])}'
             )
         new = {name: build_like(conv, self.get_submodule(name)) for name in layers}
         for name, layer in new.items():
@@ -50,7 +48,7 @@ class DynamicBackbone(StaticBackbone):
                 share_routing(sharing)
         if temperature is not None:
             self.set_temperature(temperature)
-        self._freeze_stages()  # the parent's constructor froze the layers that were replaced
+        self._freeze_stages()  # OpenMMLab's constructor froze the layers that were replaced
 
     @property
     def temperature(self) -> Tensor | None:
@@ -67,8 +65,8 @@ class DynamicBackbone(StaticBackbone):
         layers = self._layers_with_temperature()
         if not layers:
             raise ValueError(
-                f'the dynamic convolutions of this {type(self).__name__} have no temperature; leave '
-                'AttentionTemperatureHook (and the temperature) out'
+                f'the dynamic convolutions of this {type(self).__name__} have no temperature; '
+                'leave AttentionTemperatureHook (and the temperature) out'
             )
         for layer in layers:
             layer.set_temperature(value)
@@ -77,7 +75,7 @@ class DynamicBackbone(StaticBackbone):
         return [
             module
             for module in self.modules()
-            if module is not self and hasattr(module, 'set_temperature')
+            if module is not self and isinstance(module, TemperatureControlled)
         ]
 
 
@@ -95,7 +93,8 @@ def conv_type(conv: dict[str, Any]) -> type:
     layer = conv['type'] if isinstance(conv['type'], type) else MODELS.get(conv['type'])
     if layer is None:
         raise ValueError(
-            f'conv type {conv["type"]!r} is unknown; there are {names}, and what MODELS has registered'
+            f'conv type {conv["type"]!r} is unknown; there are {names}, and what MODELS has '
+            'registered'
         )
     return layer
 

@@ -36,7 +36,7 @@ def mixed_conv2d(
     Args:
         x (Tensor): Features, shape (B, C_in, H, W).
         alpha (Tensor): Attention of every mixture to every cell, shape (B, m, n).
-        cells: Shape (n, cell_out, cell_in), alone or with where their gradients are summed.
+        cells: Shape (n, cell_out, cell_in), by themselves or as a warehouse shares them.
         partition: How the m mixtures make up the kernel.
         bias (Tensor, optional): Shape (C_out, ).
         geometry: Of the convolution.

@@ -7,11 +7,14 @@ from logging import Logger
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.optim import OptimWrapperDict
+from torch import Tensor, nn
 
 from ..checkpoints.reading import read_checkpoint, read_own_checkpoint
 from ..checkpoints.unpickling import Refused
 from ..errors import CheckpointError
+from ..warehouse import Warehouses
 
 LAST_NUMBER = re.compile(r'\d+(?=\D*$)')
 USUAL_NAMES = r'(?:epoch|iter)_(\d+)\.pth'
@@ -131,10 +134,7 @@ def check_optimizer(optim_wrapper: Any) -> None:
     Raises:
         CheckpointError: The state is another optimizer's.
     """
-    wrappers = (
-        optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]
-    )
-    for optimizer in (wrapper.optimizer for wrapper in wrappers):
+    for optimizer in _optimizers(optim_wrapper):
         lacking = sorted(set(optimizer.defaults).difference(*optimizer.param_groups))
         if lacking:
             raise CheckpointError(
@@ -143,10 +143,36 @@ def check_optimizer(optim_wrapper: Any) -> None:
             )
 
 
+def reorder_old_state(model: nn.Module, optim_wrapper: Any) -> None:
+    """Bring the state of cells into their present shape, if a checkpoint of kw_mm 0.1 was loaded.
+
+    Args:
+        model: With the checkpoint's weights.
+        optim_wrapper: mmengine's, with the checkpoint's state.
+    """
+    old = {
+        parameter
+        for warehouses in model.modules()
+        if isinstance(warehouses, Warehouses) and warehouses.loaded_old_order
+        for parameter in warehouses.parameters()
+    }
+    for optimizer in _optimizers(optim_wrapper):
+        for parameter in old & optimizer.state.keys():
+            state = optimizer.state[parameter]
+            shape = parameter.transpose(0, 1).shape
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == shape:
+                    state[name] = value.transpose(0, 1)
+
+
+def _optimizers(optim_wrapper: Any) -> list[torch.optim.Optimizer]:
+    several = isinstance(optim_wrapper, OptimWrapperDict)
+    wrappers = optim_wrapper.values() if several else [optim_wrapper]
+    return [wrapper.optimizer for wrapper in wrappers]
+
+
 def _is_own(path: str, work_dir: str) -> bool:
     newest = _last_checkpoint(Path(work_dir))
-    folders = [
-        work_dir,
-        *([newest.parent] if newest else []),
-    ]  # out_dir= of the hook may be elsewhere
+    # out_dir= of the hook may be elsewhere
+    folders = [work_dir, *([newest.parent] if newest else [])]
     return os.path.realpath(os.path.dirname(path)) in map(os.path.realpath, folders)

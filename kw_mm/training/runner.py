@@ -16,7 +16,7 @@ from ..errors import CheckpointError, ConfigError, one_line
 from ..run_config import annotation_path, walk_datasets
 from .data_checks import check_classes, check_training_data
 from .diagnosis import building, full_disk_explained
-from .resuming import check_optimizer, newest_intact, read_to_resume
+from .resuming import check_optimizer, newest_intact, read_to_resume, reorder_old_state
 
 MOST_LISTED = 400  # characters of torch's list of what does not fit
 
@@ -124,6 +124,7 @@ class KWRunner(Runner):
         try:
             super().resume(filename, *args, **kwargs)
             check_optimizer(self.optim_wrapper)
+            reorder_old_state(self.model, self.optim_wrapper)
         except Exception as error:  # a damaged file can bring torch's reader to raise anything
             if advice_on(error) and not isinstance(error, CheckpointError):
                 raise

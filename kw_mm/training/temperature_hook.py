@@ -1,24 +1,13 @@
 """Anneals a temperature: KernelWarehouse's tau (paper, Sec. 3.4) or that of a softmax."""
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-
-@runtime_checkable
-class SupportsTemperature(Protocol):
-    """A module with an attention temperature, its own or that of layers in it."""
-
-    def set_temperature(self, value: float) -> None:
-        """Set the temperature.
-
-        Raises:
-            ValueError: A value that the layers cannot have.
-        """
+from ..protocols import TemperatureControlled
 
 
 @HOOKS.register_module()
@@ -27,7 +16,7 @@ class AttentionTemperatureHook(Hook):
 
     In the t-th iteration, counted from 1, tau = begin + (end - begin) min(1, t / T): with the
     defaults the published max(0, (T - t) / T). Iterations are micro-batches, also under gradient
-    accumulation. The value follows from t alone, so resumed runs continue as if never stopped. It
+    accumulation. The value follows from t only, so resumed runs continue as if never stopped. It
     is logged as ``temperature``. The model averaged by mmengine's ``EMAHook`` has the same
     temperature, never an average of past ones.
 
@@ -60,7 +49,7 @@ class AttentionTemperatureHook(Hook):
                 f'duration={duration!r} must be positive; without annealing leave the hook out'
             )
         self.duration, self.begin, self.end, self.by_epoch = duration, begin, end, by_epoch
-        self._modules: list[SupportsTemperature] = []
+        self._modules: list[TemperatureControlled] = []
 
     def before_train(self, runner: Runner) -> None:
         """Find the modules that have a temperature."""
@@ -99,9 +88,9 @@ class AttentionTemperatureHook(Hook):
         return self.begin + (self.end - self.begin) * min(1.0, t / steps)
 
 
-def outermost_with_temperature(module: nn.Module) -> Iterator[SupportsTemperature]:
+def outermost_with_temperature(module: nn.Module) -> Iterator[TemperatureControlled]:
     """Modules with a temperature that are in no other such module, which sets theirs."""
-    if isinstance(module, SupportsTemperature):
+    if isinstance(module, TemperatureControlled):
         yield module
         return
     for child in module.children():

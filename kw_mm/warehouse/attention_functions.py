@@ -1,7 +1,7 @@
 """Attention functions: from a branch's logits to weights of cells (paper, Sec. 3.4).
 
 The published one is the contrasting-driven attention function (CAF). The others are those of the
-paper's ablation; each replaces CAF's z-part alone, the temperature blends it with beta as ever.
+paper's ablation; each replaces only CAF's z-part, the temperature blends it with beta as always.
 """
 
 from collections.abc import Callable

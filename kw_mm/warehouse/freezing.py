@@ -25,8 +25,8 @@ def freeze_warehouses(module: nn.Module, mode: str) -> None:
         module: A network with ``warehouses``.
         mode: 'none' (published): every warehouse still trains, so kernels of frozen layers move.
             'exclusive': warehouses that serve only frozen layers are frozen.
-            'strict': besides, frozen layers mix a detached copy of the cells they share with layers
-            that train; the copy is saved in checkpoints.
+            'strict': in addition, frozen layers mix a detached copy of the cells they share with
+            layers that train; the copy is saved in checkpoints.
 
     Raises:
         ValueError: An unknown mode.

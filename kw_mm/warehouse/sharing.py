@@ -8,7 +8,7 @@ A plan maps warehouse names to the layers that share the warehouse, both in orde
 ... }
 
 A value is a list of layer names, or a dict with the key ``layers`` and the options of
-:class:`WarehousePlan` that differ for this warehouse. Start cells follow from the plan alone, never
+:class:`WarehousePlan` that differ for this warehouse. Start cells follow from the plan only, never
 from the order of modules.
 
 The paper's ablations of sharing are transformations of plans: :func:`within_layers`,

@@ -6,10 +6,13 @@ from mmpretrain.models.backbones import MobileNetV2, ResNet
 from torch import nn
 
 from kw_mm.checkpoints import read_checkpoint
-from kw_mm.checkpoints.convert import convert, for_openmmlab, start_kernel
-from kw_mm.checkpoints.names import MOBILENET_V2, reverse
+from kw_mm.checkpoints.architectures import recognise
+from kw_mm.checkpoints.convert import budget_of, convert
+from kw_mm.checkpoints.layouts import rename, reverse
+from kw_mm.checkpoints.plain_kernels import start_kernel
 from kw_mm.errors import CheckpointError
-from kw_mm.models import DynamicResNet, KWMobileNetV2, KWResNet
+from kw_mm.models import DynamicResNet, KWConvNeXt, KWMobileNetV2, KWResNet, KWVisionTransformer
+from kw_mm.models.mobilenet_v2 import NAMES
 from kw_mm.warehouse import apply_kernel_warehouse
 from kw_mm.warehouse.initialization import STARTS
 
@@ -99,14 +102,8 @@ def test_below_temperature_1_there_is_no_static_network():
 def test_torchvision_names_become_mmpretrains():
 
     plain = MobileNetV2().state_dict()
-    torchvision = {
-        next(
-            theirs + key[len(ours) :]
-            for ours, theirs in reverse(MOBILENET_V2['torchvision'])
-            if key.startswith(ours)
-        ): value
-        for key, value in plain.items()
-    }
+    pairs = reverse(NAMES['torchvision'])
+    torchvision = {rename(key, pairs): value for key, value in plain.items()}
     torchvision['classifier.1.weight'] = torch.zeros(10, 1280)
     found = convert(torchvision, 'static')['state_dict']
     assert set(found) == {f'backbone.{key}' for key in plain} | {'head.fc.weight'}
@@ -120,7 +117,8 @@ def test_torchvision_names_become_mmpretrains():
         (
             {'a.weight': torch.zeros(1)},
             'kw_mm',
-            'unknown network .*converts ResNets of depth 18, .*MobileNetV2, ConvNeXts',
+            'unknown network .*kw_mm converts ConvNeXts, MobileNetV2, ResNets of depth 18, 34, 50, '
+            '101 and 152 and vision transformers',
         ),
         ({'a': 1}, 'kw_mm', 'no weights'),
     ],
@@ -154,7 +152,6 @@ def test_dynamic_networks_have_no_warehouse_twin(to):
 def test_published_odconv_becomes_an_openmmlab_model():
     published = Golden('odconv4x_resnet50').state_dict()
     converted = convert(published)['state_dict']
-    assert for_openmmlab(dict(state_dict=published))['state_dict'].keys() == converted.keys()
     assert torch.equal(
         converted['backbone.layer2.0.conv2.weight'], published['layer2.0.conv2.weight']
     )
@@ -171,3 +168,48 @@ def test_the_start_kernel_is_what_a_layer_computes_at_temperature_1(start):
     net.warehouses.set_temperature(1)
     x = torch.randn(2, 4, 6, 6)
     torch.testing.assert_close(net(x), nn.functional.conv2d(x, start_kernel(net[0]), net[0].bias))
+
+
+ARCH = dict(depths=[1, 1, 3, 1], channels=[16, 32, 48, 64])
+DEIT = dict(embed_dims=64, num_layers=3, num_heads=1, feedforward_channels=128)
+BUDGETS = {
+    'resnet': (lambda budget: KWResNet(18, budget), (1 / 4, 3 / 4, 1, 3)),
+    'mobilenet': (lambda budget: KWMobileNetV2(0.5, budget), (1 / 2, 1, 4)),
+    'convnext': (lambda budget: KWConvNeXt(ARCH, budget), (1 / 2, 3 / 4, 1, 2)),
+    'transformer': (lambda budget: KWVisionTransformer(DEIT, budget), (1 / 4, 1, 5)),
+}
+
+
+@pytest.mark.parametrize(
+    'name, budget', [(name, budget) for name, (_, budgets) in BUDGETS.items() for budget in budgets]
+)
+def test_the_budget_follows_from_the_weights(name, budget):
+    entries = BUDGETS[name][0](budget).state_dict()
+    assert budget_of(recognise(entries), entries) == budget
+    published = convert(entries, 'published')['state_dict']
+    assert budget_of(recognise(published), published) == budget
+    back = convert(published)['state_dict']
+    assert all(torch.equal(back[f'backbone.{key}'], value) for key, value in entries.items())
+
+
+@pytest.mark.parametrize(
+    'content, options, message',
+    [
+        (ResNet(18).state_dict(), dict(budget=0.3), 'budget=0.3 .*nearest'),
+        (
+            KWResNet(18, sharing=dict(mine=['layer4.1.conv1', 'layer4.1.conv2'])).state_dict(),
+            dict(to='published'),
+            'ResNet-18 in the kw_mm layout.*missing: ',
+        ),
+    ],
+)
+def test_networks_that_are_not_the_published_ones_say_why(content, options, message):
+    with pytest.raises(CheckpointError, match=message):
+        convert(content, **options)
+
+
+def test_a_detectors_other_parts_stay():
+    source = {f'backbone.{key}': value for key, value in KWResNet(18).state_dict().items()}
+    source.update({'neck.x.weight': torch.ones(1), 'bbox_head.x.weight': torch.ones(2)})
+    back = convert(convert(source, 'published'))['state_dict']
+    assert back.keys() == source.keys()

@@ -21,11 +21,13 @@ from mmpretrain.models.backbones import ConvNeXt, MobileNetV2, ResNet
 
 from kw_mm.checkpoints import published_models, read_checkpoint, zoo
 from kw_mm.checkpoints.convert import convert
+from kw_mm.checkpoints.layouts import rename, reverse
 from kw_mm.checkpoints.loading import load_weights
-from kw_mm.checkpoints.names import MOBILENET_V2, facebook_convnext, rename, reverse
 from kw_mm.checkpoints.zoo import fetch
 from kw_mm.errors import CheckpointError
 from kw_mm.models import DynamicMobileNetV2, KWResNet
+from kw_mm.models.convnext import facebook_convnext
+from kw_mm.models.mobilenet_v2 import NAMES
 from kw_mm.warehouse.warehouses import list_cells
 
 
@@ -159,7 +161,7 @@ def test_static_baselines_adapt_the_authors_names(server):
     baseline.init_weights()
     assert torch.equal(baseline.layer4[2].conv3.weight, plain.layer4[2].conv3.weight)
     plain = MobileNetV2()
-    names = reverse(MOBILENET_V2['torchvision'])
+    names = reverse(NAMES['torchvision'])
     server.files['mobilenetv2-imagenet'] = file_of(
         {
             next(theirs + key[len(ours) :] for ours, theirs in names if key.startswith(ours)): value

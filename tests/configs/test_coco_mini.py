@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from run_tools import ROOT
 
 from kw_mm.checkpoints import read_checkpoint
-from kw_mm.checkpoints.convert import for_openmmlab
+from kw_mm.checkpoints.state_dicts import for_openmmlab
 from kw_mm.compared import DYConv2d, DynamicConv2d, ODConv2d
 from kw_mm.run_config import load_config
 from kw_mm.warehouse import kw_layers

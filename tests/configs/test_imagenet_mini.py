@@ -10,7 +10,7 @@ from mmpretrain.registry import DATASETS
 from run_tools import ROOT, SHARED
 
 from kw_mm.checkpoints.convert import convert
-from kw_mm.checkpoints.state_dicts import below
+from kw_mm.checkpoints.state_dicts import under_prefix
 from kw_mm.run_config import load_config
 
 CONFIGS = sorted(path.name for path in (ROOT / 'configs/imagenet').glob('*.py'))
@@ -55,9 +55,9 @@ def plain_network(name, plain_weights):
     backbone, head, weights = make(), LinearClsHead(1000, channels), plain_weights(file)
     state_dict = convert(weights, 'static')['state_dict']
     load_state_dict(
-        backbone, below(state_dict, 'backbone.'), strict=True
+        backbone, under_prefix(state_dict, 'backbone.'), strict=True
     )  # mmengine's: counters may be missing
-    head.load_state_dict(below(state_dict, 'head.'))
+    head.load_state_dict(under_prefix(state_dict, 'head.'))
     return backbone, head, weights, cfg
 
 

@@ -10,7 +10,7 @@ from run_tools import ROOT
 
 PACKAGE = ROOT / 'kw_mm'
 EXAMPLES = {path.name for path in (ROOT / 'examples').iterdir() if path.is_dir()}
-FOUNDATION = {'errors', 'validation', 'files'}
+FOUNDATION = {'errors', 'validation', 'protocols', 'files'}
 STANDARD = sys.stdlib_module_names
 
 
@@ -116,9 +116,9 @@ def test_an_import_against_the_arrows_is_found():
         ('kw_mm/ops/conv.py', 'kw_mm.warehouse.layers.KWLayer'),
         ('kw_mm/warehouse/layers.py', 'kw_mm.compared.ODConv2d'),
         ('kw_mm/checkpoints/convert.py', 'kw_mm.models.KWResNet'),
-        ('kw_mm/models/kw_resnet.py', 'kw_mm.training.runner'),
+        ('kw_mm/models/resnet.py', 'kw_mm.training.runner'),
         ('kw_mm/files.py', 'kw_mm.run_config'),
-        ('kw_mm/models/kw_resnet.py', 'kw_mm'),
+        ('kw_mm/models/resnet.py', 'kw_mm'),
     ):
         assert against([Import(file, 1, name)]), (file, name)
     assert not against([Import('tools/train.py', 1, 'kw_mm.ops.conv2d_per_image')])

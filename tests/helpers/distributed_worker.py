@@ -1,4 +1,4 @@
-"""What each of the two processes of test_distributed.py and test_fsdp.py does; a module that they can import."""
+"""What each process of test_distributed.py and test_fsdp.py does; a module that it can import."""
 
 import os
 from functools import partial
@@ -19,7 +19,7 @@ from kw_mm.training.runner import KWRunner
 
 
 def build(cfg):
-    """A backbone whose batch norms have seen data: untrained statistics would let the signal die."""
+    """A backbone whose batch norms have seen data, without which the signal would die."""
     torch.manual_seed(0)
     model = MODELS.build(dict(cfg, norm_eval=False, frozen_stages=-1))
     model.train()
@@ -103,7 +103,7 @@ def run_options(path, side=64):
 
 
 def hooks_worker(rank, port, cfg, path):
-    """A run in which mmengine's hooks average buffers over processes, and weights and buffers over iterations."""
+    """mmengine's hooks average buffers over processes, and weights and buffers over time."""
     join(rank, port)
     torch.manual_seed(0)
     runner = KWRunner(
@@ -127,7 +127,7 @@ def hooks_worker(rank, port, cfg, path):
 
 
 def sharding_worker(rank, port, cfg, policy, path):
-    """One step with parameters sharded over both processes; ``policy`` is wrap_outside_warehouses' or torch's own."""
+    """One step with parameters sharded over both; ``policy`` is a size for ours, or torch's own."""
     join(rank, port)
     model = MODELS.build(dict(cfg)).double()
     model.load_state_dict(torch.load(f'{path}/start.pth'))

@@ -1,4 +1,4 @@
-"""Command lines of tools/ as forks of one process that has imported everything, which saves their start.
+"""Command lines of tools/ as forks of one process that has imported everything.
 
 As a program it reads a JSON list of command lines, ``[["train", "config.py", ...], ...]``, runs
 them one after the other and prints a JSON list of ``[exit status, output]``.
@@ -28,7 +28,7 @@ def import_everything() -> None:
 
 
 def start(tool: str, args: Sequence, log: Path, arm: Callable[[], None] | None = None) -> int:
-    """Fork a process, leader of its own group, that calls ``arm`` and runs tools/TOOL.py; its id."""
+    """Fork a leader of its own group that calls ``arm`` and runs tools/TOOL.py; its id."""
     pid = os.fork()
     if pid:
         return pid
@@ -51,7 +51,11 @@ def start(tool: str, args: Sequence, log: Path, arm: Callable[[], None] | None =
 
 
 def wait(pid: int, seconds: float = 600) -> int:
-    """Wait for a process, at most so long, then kill it and all of its group; its exit status (negative: a signal)."""
+    """Wait for a process, at most so long, then kill its group.
+
+    Returns:
+        int: Its exit status; negative for a signal.
+    """
     end, status = time.monotonic() + seconds, None
     while status is None and time.monotonic() < end:
         done, code = os.waitpid(pid, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""Dtypes of half size that the CPU computes in: torch 2.1 and 2.2 have bfloat16 alone."""
+"""Dtypes of half size that the CPU computes in: torch 2.1 and 2.2 have only bfloat16."""
 
 import torch
 

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from run_tools import ROOT
 
+# Where modules are imported by names in a table: all names in the text count.
+BY_TABLE = ('kw_mm/__init__.py', 'kw_mm/registration.py')
+
 
 class Import(NamedTuple):
     """One imported name: where it stands, and the absolute dotted name."""
@@ -41,6 +44,9 @@ def names_in(text: str, path: Path) -> Iterator[tuple[int, str]]:
             package = path.parts[: len(path.parts) - node.level] if node.level else ()
             module = [*package, *([node.module] if node.module else [])]
             yield from ((node.lineno, '.'.join([*module, alias.name])) for alias in node.names)
+        elif path.as_posix() in BY_TABLE:
+            if isinstance(node, ast.Constant) and str(node.value).startswith('kw_mm.'):
+                yield node.lineno, node.value
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith('import_module'):
             yield node.lineno, _constant(node, path)
 

@@ -24,7 +24,7 @@ class Done(NamedTuple):
 
 
 def unformatted(code, *args, **kwargs):
-    """yapf's ``FormatCode`` without the formatting of logged configs, which takes longer than what is tested."""
+    """yapf's ``FormatCode`` without formatting, which takes longer than what is tested."""
     return code, False
 
 

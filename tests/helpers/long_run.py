@@ -1,9 +1,11 @@
-"""Train a small KW Mask R-CNN for long and watch memory, file handles and data workers: python tests/helpers/long_run.py.
+"""Train a small KW Mask R-CNN for long and watch memory, file handles and data workers.
+
+    python tests/helpers/long_run.py
 
 The whole loop of tools/train.py: two data workers, log files, a checkpoint each epoch, an
 evaluation every second one. Resident memory also holds what glibc keeps of freed memory, which
 grows by steps when checkpoints are written until it settles; the heap in use is what would show a
-leak. Linux with glibc 2.33 or newer alone.
+leak. Linux with glibc 2.33 or newer only.
 """
 
 import argparse
@@ -110,7 +112,7 @@ class ResourceHook(Hook):
 
 
 def summarise(samples: list[dict]) -> dict:
-    """What a run held; slopes are of straight lines fitted to its second half, in MiB per 1000 iterations."""
+    """What a run held; slopes (MiB per 1000 iterations) are fitted to its second half."""
     half = samples[len(samples) // 2 :]
 
     def slope(key: str) -> float:

@@ -10,7 +10,7 @@ HEAVY = ['mmpretrain.models', 'torch.distributed.fsdp', 'mmengine.runner']
 
 
 def run_two(worker, *args):
-    """Call ``worker(rank, port, *args)`` in two processes; what is slow to import is imported once for all tests."""
+    """Call ``worker(rank, port, *args)`` in two processes; slow imports are done once for all."""
     multiprocessing.set_forkserver_preload(HEAVY)
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))

@@ -35,7 +35,7 @@ def read_rows():
 
 
 def published_name(config):
-    """configs/imagenet/kw4x_r18_300e_in1k.py -> resnet18-kw4x-imagenet, where it is of the published recipe."""
+    """configs/imagenet/kw4x_r18_300e_in1k.py -> resnet18-kw4x-imagenet, if it is published."""
     match = re.fullmatch(
         r'configs/(imagenet/|mask_rcnn_)(?:(kw\w*?)_)?([\w-]+?)_(?:(?:150|300)e_in1k|1x_coco)\.py',
         config,

@@ -1,4 +1,4 @@
-"""Small networks of every family, conditioned so that float32 rounding stays small in an untrained network, too."""
+"""Small networks of every family, conditioned so that float32 rounding stays small untrained."""
 
 import torch
 from mmengine.registry import MODELS

@@ -1,4 +1,4 @@
-"""torch.compile: a compiled backbone gives the same values, and compiles again at most once for other batch sizes."""
+"""torch.compile: the same values, and at most one more compilation for other batch sizes."""
 
 import pytest
 import torch

@@ -205,7 +205,6 @@ def test_condconv_blocks_share_a_routing():
 
 
 # --- loading
-# -----------------------------------------------------------------------------------------------------------
 def trained(network):
     """A network with statistics of its own, so that no tensor is left at its default."""
     network.train()

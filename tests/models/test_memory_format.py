@@ -1,4 +1,4 @@
-"""What a backbone hands on is contiguous where its input is: mmcv's RoIAlign reads other features wrongly."""
+"""A backbone's output is contiguous where its input is: mmcv's RoIAlign misreads others."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Autocast in fp16 and bf16: outputs as exact as the dtype lets them be, finite gradients on ordinary and extreme inputs.
+"""Autocast in fp16 and bf16: outputs as exact as the dtype allows, and finite gradients.
 
 The networks are at the temperature of a training's beginning; at random weights and temperature 0
 they amplify any rounding, float32's too.
@@ -52,7 +52,8 @@ def name(cfg):
         or cfg.get('attention')
         or ''
     )
-    return f'{cfg["type"]}{cfg.get("depth", "")}-{options["type"] if isinstance(options, dict) else options}'
+    kind = options['type'] if isinstance(options, dict) else options
+    return f'{cfg["type"]}{cfg.get("depth", "")}-{kind}'
 
 
 def build(cfg):
@@ -81,7 +82,7 @@ def test_outputs_are_as_exact_as_the_dtype_lets_them_be(cfg, dtype):
         p.copy_(p.to(dtype).float())
     inherent = (
         rounded(x.to(dtype).float())[-1] - exact
-    ).norm() / exact.norm()  # of rounding weights and images alone
+    ).norm() / exact.norm()  # of rounding only weights and images
     error = (found - exact).norm() / exact.norm()
     assert error <= 4 * inherent and error < 130 * torch.finfo(dtype).eps, (
         float(error),
@@ -90,7 +91,7 @@ def test_outputs_are_as_exact_as_the_dtype_lets_them_be(cfg, dtype):
 
 
 def train(model, dtype, steps):
-    """Training steps that go through ordinary and extreme inputs in turn; whether each had finite gradients."""
+    """Train on ordinary and extreme inputs in turn; whether each step had finite gradients."""
     x = images()
     inputs = [
         x,
@@ -133,7 +134,10 @@ def test_gradients_are_finite(cfg, dtype):
 @pytest.mark.parametrize('dtype', HALF, ids=str)
 @pytest.mark.parametrize('cfg', BACKBONES, ids=name)
 def test_gradients_stay_finite_over_200_steps(cfg, dtype):
-    """WeightNet's attention has no norm: images scaled by 1e4 overflow fp16 now and then, which the loss scaler is for."""
+    """WeightNet's attention has no norm: images scaled by 1e4 overflow fp16 now and then.
+
+    That is what the loss scaler is for.
+    """
     finite = train(build(cfg).train(), dtype, 200)
     overflowing = cfg.get('conv_cfg') == dict(type='WeightNetConv2d') and dtype == torch.float16
     assert finite.count(False) <= (20 if overflowing else 0)
@@ -141,7 +145,7 @@ def test_gradients_stay_finite_over_200_steps(cfg, dtype):
 
 @pytest.mark.parametrize('dtype', HALF, ids=str)
 def test_attention_is_in_full_precision(dtype):
-    """Weights of cells are those of the averages in float32, however small the differences that a batch norm magnifies."""
+    """Weights of cells follow from averages in float32: batch norm magnifies small differences."""
     torch.manual_seed(0)
     network = apply_kernel_warehouse(
         torch.nn.Sequential(torch.nn.Conv2d(32, 32, 3)), {'all': ['0']}

@@ -1,4 +1,4 @@
-"""Two gloo processes on the CPU, and SyncBN's conversion (which trains on GPUs alone)."""
+"""Two gloo processes on the CPU, and SyncBN's conversion (which trains only on GPUs)."""
 
 import pytest
 import torch

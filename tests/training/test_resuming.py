@@ -1,16 +1,27 @@
 """Which checkpoint --resume takes, and what is executed on the way."""
 
+import copy
 import logging
 import os
 import random
+from functools import partial
 
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
+from torch import nn
 
 from kw_mm.errors import CheckpointError, UserError
 from kw_mm.training.diagnosis import full_disk_explained
-from kw_mm.training.resuming import checkpoints_of, newest_intact, problem_of, read_to_resume
+from kw_mm.training.resuming import (
+    checkpoints_of,
+    newest_intact,
+    problem_of,
+    read_to_resume,
+    reorder_old_state,
+)
+from kw_mm.warehouse import apply_kernel_warehouse
 
 
 class Bomb:
@@ -189,3 +200,49 @@ def test_a_full_disk_is_one_sentence():
             file.write(b'x')
     with pytest.raises(FileNotFoundError), full_disk_explained():
         open('/nowhere/x')
+
+
+class Network(nn.Sequential):
+    """Three layers, two warehouses (the first not square, the second is), and an optimizer."""
+
+    def __init__(self, optimizer):
+        torch.manual_seed(0)
+        super().__init__(nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 2, (2, 1)), nn.Conv2d(2, 2, 1))
+        apply_kernel_warehouse(self, {'a': ['0'], 'b': ['1']}, attention_norm='LN')
+        self.wrapper = OptimWrapper(optimizer(self.parameters()))
+
+    def step(self):
+        torch.manual_seed(1)
+        self.wrapper.update_params(self(torch.randn(2, 8, 5, 5)).square().mean())
+
+
+@pytest.mark.parametrize(
+    'optimizer',
+    [partial(torch.optim.SGD, lr=0.1, momentum=0.9), partial(torch.optim.AdamW, lr=0.1)],
+)
+def test_runs_of_kw_mm_0_1_go_on(optimizer):
+    """Its cells, and the optimizer's state of them, had the shape (cell_out, n, cell_in)."""
+    net, resumed = Network(optimizer), Network(optimizer)
+    net.step()
+    weights, state = copy.deepcopy((net.state_dict(), net.wrapper.state_dict()))
+    for key in weights:
+        if key.endswith('.cells'):
+            weights[key] = weights[key].transpose(0, 1).contiguous()
+    for entry in weights._metadata.values():
+        entry['version'] = 1
+    names = [name for name, _ in net.named_parameters()]
+    for index, values in state['state'].items():
+        if names[index].endswith('.cells'):
+            values.update(
+                {
+                    name: value.transpose(0, 1).contiguous()
+                    for name, value in values.items()
+                    if value.dim() == 3
+                }
+            )
+    resumed.load_state_dict(weights)
+    resumed.wrapper.load_state_dict(state)
+    reorder_old_state(resumed, resumed.wrapper)
+    net.step(), resumed.step()
+    for (name, expected), found in zip(net.named_parameters(), resumed.parameters()):
+        assert torch.equal(found, expected), name

@@ -23,7 +23,7 @@ class Backend(Protocol):
     """One way to compute the per-image operators.
 
     :func:`kw_mm.ops.mixed_conv2d` goes through ``kernels`` and ``conv2d``; a backend that can fuse
-    them, or move data between formats once for both, has a method ``mixed_conv2d`` besides, with
+    them, or move data between formats once for both, also has a method ``mixed_conv2d``, with
     the same arguments as that function.
     """
 

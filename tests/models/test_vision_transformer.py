@@ -4,10 +4,11 @@ from inflate import inflate
 from mmpretrain.models.backbones import VisionTransformer
 from torch import nn
 
-from kw_mm.checkpoints import names
 from kw_mm.checkpoints.convert import convert
+from kw_mm.checkpoints.layouts import rename, reverse
 from kw_mm.errors import CheckpointError
 from kw_mm.models import KWVisionTransformer, StaticVisionTransformer
+from kw_mm.models.vision_transformer import timm_vision_transformer
 from kw_mm.warehouse import kw_layers
 
 SMALL = dict(embed_dims=64, num_layers=4, num_heads=1, feedforward_channels=128)
@@ -38,8 +39,8 @@ def test_at_temperature_1_it_is_the_plain_network(budget):
 @pytest.mark.parametrize('project', ['mmpretrain', 'timm'])
 def test_plain_weights_load(project):
     plain, x = plain_network(), torch.randn(2, 3, 64, 64)
-    pairs = names.reverse(names.timm_vision_transformer(4)) if project == 'timm' else ()
-    state_dict = {names.rename(key, pairs): value for key, value in plain.state_dict().items()}
+    pairs = reverse(timm_vision_transformer(4)) if project == 'timm' else ()
+    state_dict = {rename(key, pairs): value for key, value in plain.state_dict().items()}
     if project == 'timm':
         assert {
             'cls_token',

@@ -9,7 +9,7 @@ from kw_mm.models import KWMobileNetV2, StaticMobileNetV2
 
 @pytest.mark.parametrize('budget', [1, 4])
 def test_at_temperature_1_it_is_the_plain_network(budget):
-    """In float64: the last stage has statistics of 8 values, and float32 of the plain network itself is 1.5e-4 off."""
+    """In float64: the last stage has statistics of 8 values, and float32 itself is 1.5e-4 off."""
     plain, backbone = (
         MobileNetV2(out_indices=range(8)),
         KWMobileNetV2(budget=budget, out_indices=range(8)),

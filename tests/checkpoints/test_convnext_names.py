@@ -7,15 +7,16 @@ from mmpretrain.models.backbones import ConvNeXt
 from torchvision.models import convnext
 from torchvision.models.convnext import CNBlockConfig
 
-from kw_mm.checkpoints import names
 from kw_mm.checkpoints.convert import convert
+from kw_mm.checkpoints.layouts import rename, reverse
 from kw_mm.errors import CheckpointError
 from kw_mm.models import KWConvNeXt, StaticConvNeXt
+from kw_mm.models.convnext import convnext_names
 
 DEPTHS, CHANNELS = [1, 2, 3, 1], [16, 32, 48, 64]
 ARCH = dict(depths=DEPTHS, channels=CHANNELS)
 DETECTION = dict(out_indices=[0, 1, 2, 3], gap_before_final_norm=False)
-PROJECTS = names.convnext(DEPTHS)
+PROJECTS = convnext_names(DEPTHS)
 
 
 def plain_network():
@@ -27,8 +28,8 @@ def plain_network():
 
 def named(state_dict, project):
     """mmpretrain's ConvNeXt under another project's names."""
-    pairs = names.reverse(PROJECTS[project])
-    return {names.rename(key, pairs): value for key, value in state_dict.items()}
+    pairs = reverse(PROJECTS[project])
+    return {rename(key, pairs): value for key, value in state_dict.items()}
 
 
 def assert_same(found, expected):

@@ -8,7 +8,7 @@ from torch import nn
 
 from kw_mm.models import KWConvNeXt, StaticConvNeXt
 from kw_mm.models.base import CheckpointedStage
-from kw_mm.models.kw_convnext import convnext_plan
+from kw_mm.models.convnext import convnext_plan
 from kw_mm.warehouse import KWConv2d, KWLinear, kw_layers
 
 SMALL = dict(depths=[1, 1, 3, 1], channels=[16, 32, 48, 64])

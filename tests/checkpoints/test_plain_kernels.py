@@ -6,9 +6,10 @@ from inflate import inflate
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import MobileNetV2, ResNet
 
-from kw_mm.checkpoints.names import MOBILENET_V2, reverse
+from kw_mm.checkpoints.layouts import rename, reverse
 from kw_mm.errors import CheckpointError
 from kw_mm.models import KWMobileNetV2, KWResNet, StaticMobileNetV2
+from kw_mm.models.mobilenet_v2 import NAMES
 
 
 def trained(network):
@@ -21,14 +22,7 @@ def trained(network):
 
 def named(state_dict, project):
     """mmpretrain's MobileNetV2 under another project's names."""
-
-    def rename(key):
-        pairs = reverse(MOBILENET_V2[project])
-        return next(
-            (theirs + key[len(ours) :] for ours, theirs in pairs if key.startswith(ours)), key
-        )
-
-    return {rename(key): value for key, value in state_dict.items()}
+    return {rename(key, reverse(NAMES[project])): value for key, value in state_dict.items()}
 
 
 @pytest.mark.parametrize('depth, budget', [(18, 1), (18, 2), (50, 4)])
@@ -37,7 +31,7 @@ def test_resnet(depth, budget):
         trained(ResNet(depth, zero_init_residual=False)),
         KWResNet(depth, budget, temperature=1),
     )
-    before = backbone.warehouses['stage1'].cells.detach().clone()
+    before = backbone.warehouses['stage1'].listed.detach().clone()
     backbone.load_state_dict(
         {**plain.state_dict(), 'fc.weight': torch.zeros(1), 'fc.bias': torch.zeros(1)}
     )
@@ -47,14 +41,12 @@ def test_resnet(depth, budget):
     torch.testing.assert_close(
         backbone(x)[0], expected, rtol=0, atol=1e-4 * float(expected.detach().abs().max())
     )
-    after = backbone.warehouses['stage1'].cells
-    unplaced = [i for i in range(after.shape[1]) if i % budget]
-    assert torch.equal(
-        after[:, unplaced], before[:, unplaced]
-    )  # other cells keep their usual start
+    after = backbone.warehouses['stage1'].listed
+    unplaced = [i for i in range(len(after)) if i % budget]
+    assert torch.equal(after[unplaced], before[unplaced])  # other cells keep their usual start
 
 
-@pytest.mark.parametrize('project', MOBILENET_V2)
+@pytest.mark.parametrize('project', NAMES)
 @pytest.mark.parametrize('wrap', ['', 'backbone.'])
 def test_mobilenet(project, wrap):
     plain, backbone = trained(MobileNetV2()), KWMobileNetV2(budget=4, temperature=1)

@@ -1,0 +1,331 @@
+"""ResNets: plain, with kernel warehouses, with the compared dynamic convolutions, with attention.
+
+The published KernelWarehouse models (https://github.com/OSVAI/KernelWarehouse): every stage has a
+warehouse; the first 1x1 (or, in basic blocks, first 3x3) convolution of a stage and its
+downsampling draw on the previous stage's, since they share its channels. Static are the stem and,
+where there is none before, those layers of the first stage (layer1.0.conv1 of a basic block has the
+stage's own shape and joins it).
+
+Keys are torchvision's in mmpretrain, in timm and in the published files.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from mmcv.cnn.bricks import DropPath
+from mmengine.registry import MODELS
+from mmpretrain.models.backbones import ResNet
+from mmpretrain.models.utils import SELayer
+from torch import nn
+
+from ..checkpoints.architectures import Architecture, register
+from ..checkpoints.layouts import Entries
+from ..compared import CondConv2d, DCDConv2d, DYConv2d
+from ..compared.feature_attention import CBAM, ECA
+from ..validation import check_choice
+from ..warehouse.budget import Budget, as_budget
+from ..warehouse.sharing import Plan
+from .base import CheckpointedStage, KWBackbone, StaticBackbone
+from .dynamic import Blocks, DynamicBackbone, conv_type
+from .options import collect_options
+
+DROP_PATH_MODES = ('constant', 'linear')
+ATTENTIONS = {'se': SELayer, 'cbam': CBAM, 'eca': ECA}
+# with the classifier, the choice that gives the reported 81.35 M of ResNet-18 CondConv 8x
+CONDCONV_BLOCKS = 3
+BASIC = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}  # blocks of each stage: depth
+BOTTLENECK = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+STEM_CHANNELS = 64
+
+
+@MODELS.register_module(force=True)
+class StaticResNet(StaticBackbone, ResNet):
+    """mmpretrain's ResNet with the published defaults.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        drop_path_rate: Probability of dropping a residual branch.
+        drop_path_mode: 'constant' (published: the same rate for every block) or 'linear'
+            (mmpretrain's ramp).
+        zero_init_residual: mmpretrain's option; False as in the published models.
+        **kwargs: Everything else :class:`mmpretrain.models.ResNet` takes.
+
+    Raises:
+        ValueError: A bad depth, mode, stage or number of frozen stages; the message names ones that
+            work.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        drop_path_rate: float = 0.0,
+        drop_path_mode: str = 'constant',
+        zero_init_residual: bool = False,
+        **kwargs,
+    ):
+        if depth not in self.arch_settings:
+            depths = ', '.join(map(str, self.arch_settings))
+            raise ValueError(f'depth={depth!r} is not a ResNet; choose one of {depths}')
+        check_choice('drop_path_mode', drop_path_mode, DROP_PATH_MODES)
+        _check_stages(**kwargs)
+        super().__init__(
+            depth,
+            drop_path_rate=float(drop_path_rate),
+            zero_init_residual=zero_init_residual,
+            **kwargs,
+        )
+        if drop_path_mode == 'constant' and drop_path_rate:
+            for stage in self.stages():
+                for block in stage:
+                    block.drop_path = DropPath(drop_path_rate)
+
+    def stages(self) -> list[nn.Sequential]:
+        """layer1 ... layer4."""
+        return [getattr(self, name) for name in self.res_layers]
+
+    def make_res_layer(self, **kwargs) -> nn.Sequential:
+        stage = super().make_res_layer(**kwargs)
+        return CheckpointedStage.of(stage) if kwargs['with_cp'] else stage
+
+
+def _check_stages(
+    num_stages: int = 4,
+    frozen_stages: int = -1,
+    out_indices: Sequence[int] | None = None,
+    **others: Any,
+) -> None:
+    if not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= num_stages:
+        raise ValueError(
+            f'frozen_stages must be from -1 (nothing) and 0 (stem) to {num_stages}, got '
+            f'{frozen_stages!r}'
+        )
+    outputs = (num_stages - 1,) if out_indices is None else out_indices
+    if not set(outputs) <= set(range(num_stages)):
+        raise ValueError(
+            f'out_indices={tuple(outputs)} are not all stages, which are 0 to {num_stages - 1}'
+        )
+
+
+@MODELS.register_module(force=True)
+class KWResNet(KWBackbone, StaticResNet):
+    """ResNet with convolutions mixed from warehouses; by default the published model of its budget.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        budget: b, cells per mixture. Published: 1/4, 1/2, 1, 2, 4 (depth 18) and 1/2, 1, 4 (depth
+            50).
+        **kwargs: All other :class:`~kw_mm.models.options.WarehouseOptions`. By default the plan is
+            that of :func:`resnet_plan`; for b < 1 ``cell_ratio`` is (1/2, 1/2) and, with bottleneck
+            blocks, ``nonlocal_basis_ratio`` 1/16, as in the published R50 1/2x. Everything else
+            :class:`StaticResNet` takes: ``drop_path_rate``, ``drop_path_mode`` and all of
+            :class:`mmpretrain.models.ResNet` (``out_indices``, ``frozen_stages``, ``norm_eval``,
+            ``with_cp``, ...).
+
+    Raises:
+        TypeError: An unknown keyword; the message names the nearest one.
+        ValueError: A bad depth, budget or option; the message names one that works.
+
+    Example:
+        >>> backbone = KWResNet(depth=50, budget=1, out_indices=(0, 1, 2, 3)).eval()
+        >>> [tuple(out.shape) for out in backbone(torch.rand(1, 3, 64, 64))]
+        [(1, 256, 16, 16), (1, 512, 8, 8), (1, 1024, 4, 4), (1, 2048, 2, 2)]
+    """
+
+    def __init__(self, depth: int, budget: Budget = 1, **kwargs):
+        published = published_options(depth, as_budget(budget))
+        options, others = collect_options(type(self), kwargs, **published)
+        super().__init__(depth, **others)
+        self.put_warehouses(options, options.sharing or resnet_plan(self.stages()))
+
+
+def published_options(depth: int, budget: Fraction) -> dict[str, Any]:
+    """What the published models change with depth and budget."""
+    if budget >= 1:
+        return dict(budget=budget)
+    basis = 1 if depth in BASIC.values() else 1 / 16
+    return dict(budget=budget, cell_ratio=(1 / 2, 1 / 2), nonlocal_basis_ratio=basis)
+
+
+def resnet_plan(stages: Sequence[nn.Sequential]) -> Plan:
+    """The published sharing plan of a ResNet.
+
+    Args:
+        stages: layer1, layer2, ...; blocks with ``conv1``, ``conv2`` (``conv3``) and
+            ``downsample``.
+
+    Returns:
+        dict: Warehouse ``stage1`` ... and the layers that draw on each, in network order.
+    """
+    plan: dict[str, list[str]] = {}
+    for number, stage in enumerate(stages, start=1):
+        for index, block in enumerate(stage):
+            for conv in _conv_names(block):
+                earlier = index == 0 and _sees_previous_stage(conv, block, number)
+                source = number - 1 if earlier else number
+                if source:
+                    plan.setdefault(f'stage{source}', []).append(f'layer{number}.{index}.{conv}')
+    return plan
+
+
+def _conv_names(block: nn.Module) -> list[str]:
+    names = [name for name in ('conv1', 'conv2', 'conv3') if hasattr(block, name)]
+    if block.downsample is not None:
+        names += [
+            f'downsample.{i}'
+            for i, layer in enumerate(block.downsample)
+            if isinstance(layer, nn.Conv2d)
+        ]
+    return names
+
+
+def _sees_previous_stage(conv: str, block: nn.Module, number: int) -> bool:
+    """Whether a layer of a stage's first block has the previous stage's channels as input."""
+    if conv.startswith('downsample'):
+        return True
+    return conv == 'conv1' and (number > 1 or hasattr(block, 'conv3'))
+
+
+@MODELS.register_module(force=True)
+class DynamicResNet(DynamicBackbone, StaticResNet):
+    """ResNet with the compared dynamic convolutions, by default where their publications have them.
+
+    So it has the published sizes. Static is the stem. Downsampling layers are dynamic for DY-Conv
+    only, and CondConv replaces the last three blocks' convolutions, those of a block sharing one
+    routing.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        conv: Type and options of the convolution, e.g. ``dict(type='ODConv2d', num_kernels=4)``;
+            types are 'DYConv2d', 'ODConv2d', 'CondConv2d' and 'DCDConv2d'.
+        layers: Names of the convolutions to replace, if others than published.
+        temperature: Softmax temperature to begin with, default 1; loaded weights and
+            :class:`AttentionTemperatureHook` may change it.
+        **kwargs: Everything else :class:`StaticResNet` takes (``out_indices``, ``frozen_stages``,
+            ``norm_eval``, ``with_cp``, ``drop_path_rate``, ...).
+
+    Raises:
+        TypeError, ValueError: A bad depth, type or option; the message names one that works.
+
+    Example:
+        >>> backbone = DynamicResNet(depth=18, conv=dict(type='ODConv2d', num_kernels=4)).eval()
+        >>> backbone(torch.rand(1, 3, 64, 64))[0].shape
+        torch.Size([1, 512, 2, 2])
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        conv: dict[str, Any],
+        *,
+        layers: Sequence[str] | None = None,
+        temperature: float | None = None,
+        **kwargs,
+    ):
+        layer = conv_type(conv)
+        super().__init__(depth, **kwargs)
+        if issubclass(layer, DCDConv2d):
+            conv = {'pool_size': 2 if depth < 50 else 1, **conv}
+        blocks = resnet_blocks(self)
+        chosen = published_layers(blocks, layer) if layers is None else layers
+        self.put_convs(conv, blocks, chosen, temperature)
+
+
+def resnet_blocks(backbone: StaticResNet) -> dict[str, list[str]]:
+    """``{block: [names of its convolutions]}`` in network order."""
+    return {
+        f'{stage}.{index}': [
+            f'{stage}.{index}.{name}'
+            for name, module in block.named_modules()
+            if isinstance(module, nn.Conv2d)
+        ]
+        for stage in backbone.res_layers
+        for index, block in enumerate(getattr(backbone, stage))
+    }
+
+
+def published_layers(blocks: Blocks, conv: type) -> list[str]:
+    """Names of the layers whose replacement gives the published sizes."""
+    chosen = list(blocks.values())
+    if issubclass(conv, CondConv2d):
+        chosen = chosen[-CONDCONV_BLOCKS:]
+    names = [name for block in chosen for name in block]
+    if issubclass(conv, DYConv2d):
+        return names
+    return [name for name in names if '.downsample.' not in name]
+
+
+@MODELS.register_module(force=True)
+class AttentionResNet(StaticResNet):
+    """ResNet with attention to features, for comparison: SE, CBAM or ECA.
+
+    Every residual branch ends with it. It stands where drop path does, and before it, so that
+    blocks and their other keys stay mmpretrain's.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        attention: 'se' (mmpretrain's), 'cbam' or 'eca'.
+        **kwargs: As in :class:`StaticResNet`.
+
+    Raises:
+        ValueError: An unknown attention.
+    """
+
+    def __init__(self, depth: int, attention: str = 'se', **kwargs):
+        check_choice('attention', attention, ATTENTIONS)
+        super().__init__(depth, **kwargs)
+        for stage in self.stages():
+            for block in stage:
+                module = ATTENTIONS[attention](block.out_channels)
+                block.drop_path = nn.Sequential(
+                    OrderedDict(attention=module, drop_path=block.drop_path)
+                )
+        self._freeze_stages()
+
+
+def recognise_resnet(entries: Entries) -> dict[str, Any] | None:
+    """``dict(depth=...)`` of a ResNet's weights; None for another network, or other blocks."""
+    blocks, is_bottleneck = _blocks_of(entries)
+    depth = (BOTTLENECK if is_bottleneck else BASIC).get(blocks)
+    return dict(depth=depth) if depth else None
+
+
+def describe_resnet(entries: Entries) -> str | None:
+    """A ResNet's weights in words; also one with other blocks than those of our depths."""
+    blocks, _ = _blocks_of(entries)
+    if not blocks:
+        return None
+    known = recognise_resnet(entries)
+    numbers = '-'.join(map(str, blocks))
+    words = f'ResNet-{known["depth"]}' if known else f'a ResNet with {numbers} blocks'
+    stem = entries.get('conv1.weight')
+    is_usual = stem is None or len(stem) == STEM_CHANNELS
+    return words if is_usual else f'{words} with a stem of {len(stem)} channels'
+
+
+def _blocks_of(entries: Entries) -> tuple[tuple[int, ...], bool]:
+    """Number of blocks of each stage, and whether they are bottlenecks."""
+    keys = [re.match(r'layer(\d)\.(\d+)\.(conv\d)\.', key) for key in entries]
+    found = [(int(key[1]), int(key[2]), key[3]) for key in keys if key]
+    stages = max((stage for stage, _, _ in found), default=0)
+    blocks = tuple(
+        1 + max((index for stage, index, _ in found if stage == number), default=-1)
+        for number in range(1, stages + 1)
+    )
+    return blocks, any(conv == 'conv3' for _, _, conv in found)
+
+
+register(
+    Architecture(
+        name='ResNets of depth 18, 34, 50, 101 and 152',
+        recognise=recognise_resnet,
+        describe=describe_resnet,
+        static=StaticResNet,
+        kw=KWResNet,
+        dynamic=DynamicResNet,
+        plan=lambda backbone, budget: resnet_plan(backbone.stages()),
+    )
+)
