@@ -197,7 +197,7 @@ def test_options(command, options, words):
         ('cell_ratio=3', ('cell_ratio=3', '(0.5, 0.5)')),
         ('reduction=0', ('reduction=0 ', '1/16')),
         ('zero_cell=no', ("zero_cell='no'",)),
-        ('frozen_stages=9', ('frozen_stages=9',)),
+        ('frozen_stages=9', ('frozen_stages must be from -1', 'to 3, got 9')),
         ('out_indices=(7,)', ('out_indices=(7,)',)),
         ('buget=1', ("'buget'",)),
         ('type=KWResnet', ("'KWResnet'", 'KWResNet')),

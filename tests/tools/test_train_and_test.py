@@ -58,7 +58,7 @@ def test_test_scores_the_checkpoint_as_training_did(
         f'data_root={shapes}',
     )
     during = scalars(trained)[1][-1]
-    after = json.loads(next(tmp_path.glob('*/*.json')).read_text().splitlines()[-1])
+    after = json.loads(next(tmp_path.glob('[0-9]*/*.json')).read_text().splitlines()[-1])
     for key in ('coco/bbox_mAP', 'coco/segm_mAP', 'coco/bbox_mAP_50'):
         assert after[key] == during[key]
     assert len(list((tmp_path / 'show').glob('*.jpg'))) == 4
