@@ -5,9 +5,14 @@ custom_imports = dict(imports=['kw_mm'], allow_failed_imports=False)
 custom_hooks = [dict(type='EpochSeedHook')]  # a resumed run repeats the uninterrupted one
 default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook'))
 
-load_image = dict(type='KWLoadImageFromFile', backend_args={{_base_.backend_args}})
-train_pipeline = [load_image, *_base_.train_pipeline[1:]]
-test_pipeline = [load_image, *_base_.test_pipeline[1:]]
+train_pipeline = [
+    dict(type='KWLoadImageFromFile', backend_args={{_base_.backend_args}}),
+    *_base_.train_pipeline[1:],
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile', backend_args=dict(backend='whole_image')),
+    *_base_.test_pipeline[1:],
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS, MODELS, TRANSFORMS, Registry
 
 from . import attention, checkpoints, training  # noqa: F401  (hooks, kw:// and safe reading)
+from .checkpoints.architectures import registered_by
 from .compared import CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, ODConv2d, WeightNetConv2d
 
 # for ``conv_cfg=dict(type='ODConv2d')`` of any OpenMMLab network
@@ -74,6 +75,7 @@ def register_everything() -> None:
     for module, (registry, names) in LAZY.items():
         for name in names:
             register_lazily(registry, module, name)
+    registered_by('kw_mm.models')
     logger = logging.getLogger('kw_mm')
     if not any(isinstance(handler, _ToMMEngine) for handler in logger.handlers):
         logger.addHandler(_ToMMEngine())

@@ -17,9 +17,11 @@ model = dict(
         in_channels=2048,
         loss=dict(type='CrossEntropyLoss')))
 
-load_image = dict(type='KWLoadImageFromFile')
-train_pipeline = [load_image, *_base_.train_pipeline[1:]]
-test_pipeline = [load_image, *_base_.test_pipeline[1:]]
+train_pipeline = [dict(type='KWLoadImageFromFile'), *_base_.train_pipeline[1:]]
+test_pipeline = [
+    dict(type='LoadImageFromFile', backend_args=dict(backend='whole_image')),
+    *_base_.test_pipeline[1:],
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -22,9 +22,11 @@ model = dict(
         cal_acc=False),
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))
 
-load_image = dict(type='KWLoadImageFromFile')
-train_pipeline = [load_image, *_base_.train_pipeline[1:]]
-test_pipeline = [load_image, *_base_.test_pipeline[1:]]
+train_pipeline = [dict(type='KWLoadImageFromFile'), *_base_.train_pipeline[1:]]
+test_pipeline = [
+    dict(type='LoadImageFromFile', backend_args=dict(backend='whole_image')),
+    *_base_.test_pipeline[1:],
+]
 # 8 GPUs x 128 x 4 accumulated = 4096
 train_dataloader = dict(batch_size=128, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

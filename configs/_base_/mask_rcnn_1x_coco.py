@@ -20,15 +20,17 @@ resize_crop_resize = [
         allow_negative_crop=True),
     resize,
 ]
-load_image = dict(type='KWLoadImageFromFile', backend_args={{_base_.backend_args}})
 train_pipeline = [
-    load_image,
+    dict(type='KWLoadImageFromFile', backend_args={{_base_.backend_args}}),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='RandomChoice', transforms=[[resize], resize_crop_resize]),
     dict(type='PackDetInputs'),
 ]
-test_pipeline = [load_image, *_base_.test_pipeline[1:]]
+test_pipeline = [
+    dict(type='LoadImageFromFile', backend_args=dict(backend='whole_image')),
+    *_base_.test_pipeline[1:],
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

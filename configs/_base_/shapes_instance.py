@@ -15,7 +15,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='KWLoadImageFromFile'),
+    dict(type='LoadImageFromFile', backend_args=dict(backend='whole_image')),
     dict(type='Resize', scale=size),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(

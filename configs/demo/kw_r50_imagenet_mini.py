@@ -7,7 +7,7 @@ data_root = 'data/imagenet_mini'
 model = dict(backbone=dict(temperature=1.0))
 dataset = dict(data_root=data_root, split='', data_prefix='val', ann_file='val.txt')
 pipeline = [  # torchvision's weights were made with Pillow's bilinear resizing
-    dict(type='KWLoadImageFromFile'),
+    dict(type='LoadImageFromFile', backend_args=dict(backend='whole_image')),
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

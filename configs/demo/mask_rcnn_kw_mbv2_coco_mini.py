@@ -30,7 +30,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='KWLoadImageFromFile'),
+    dict(type='LoadImageFromFile', backend_args=dict(backend='whole_image')),
     size,
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(

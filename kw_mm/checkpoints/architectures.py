@@ -7,6 +7,7 @@ error messages go through this registry.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -82,6 +83,7 @@ Head = Callable[[Entries], nn.Module | None]
 
 _ARCHITECTURES: dict[str, Architecture] = {}
 _HEADS: list[Head] = []
+_MODULES: list[str] = []
 
 
 def register(architecture: Architecture) -> None:
@@ -95,8 +97,15 @@ def register_head(build: Head) -> Head:
     return build
 
 
+def registered_by(module: str) -> None:
+    """Name a module that registers architectures when it is imported."""
+    _MODULES.append(module)
+
+
 def architectures() -> list[Architecture]:
-    """All that are known."""
+    """All that are known, after what registers them has been imported."""
+    for module in _MODULES:
+        import_module(module)
     return list(_ARCHITECTURES.values())
 
 

@@ -65,6 +65,8 @@ class ConfiguredInferencer:
         try:
             loaded = self.loader(dict(img_path=path))
         except Exception as error:  # OpenCV, Pillow and file backends each have their own
+            if isinstance(error, ImageError) and error.__cause__ is None:
+                raise
             reason = one_line(error.__cause__ or error)[:200]
             raise ImageError(f'image {path!r} cannot be read ({reason})') from error
         if loaded is None:  # by a loader that leaves out what it cannot read

@@ -4,45 +4,16 @@ import hashlib
 import os
 import pickle
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from mmengine.dist import is_main_process, master_only
-from mmengine.fileio import LocalBackend, get_file_backend, register_backend
+from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, save_checkpoint
 
 from ..checkpoints.reading import read_own_checkpoint
-from ..errors import CheckpointError
-from ..files import atomic_write, remove_parts, write_text
-
-BACKEND = 'atomic_local'
-
-
-class AtomicLocalBackend(LocalBackend):
-    """mmengine's local files, written so that a crash leaves the old file or the new one.
-
-    A file is written under a temporary name in its folder, flushed to the disk and renamed.
-
-    Raises:
-        CheckpointError: (when writing) The disk does not take it.
-
-    Example:
-        >>> mmengine.fileio.put(content, 'x.pth', backend_args=dict(backend='atomic_local'))
-    """
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        with _explained(filepath), atomic_write(filepath) as draft:
-            super().put(obj, draft)
-
-    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        with _explained(filepath), atomic_write(filepath) as draft:
-            super().put_text(obj, draft, encoding)
-
-
-register_backend(BACKEND, AtomicLocalBackend, force=True)
+from ..files import remove_parts, write_text
+from .file_backends import ATOMIC, AtomicLocalBackend, checkpoint_written
 
 
 @HOOKS.register_module()
@@ -69,7 +40,7 @@ class SafeCheckpointHook(CheckpointHook):
         if self.file_client_args is None:
             folder = self.out_dir or runner.work_dir
             if type(get_file_backend(folder, backend_args=self.backend_args)) is LocalBackend:
-                self.backend_args = dict(backend=BACKEND)
+                self.backend_args = dict(backend=ATOMIC)
         super().before_train(runner)
         if is_main_process():
             local = isinstance(self.file_backend, AtomicLocalBackend)
@@ -97,7 +68,7 @@ class SafeCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            with _explained(self.last_ckpt):
+            with checkpoint_written(self.last_ckpt):
                 write_text(os.path.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt)
         if self.max_keep_ckpts > 0:
             self.keep_ckpt_ids = deque(steps[-self.max_keep_ckpts :], self.max_keep_ckpts)
@@ -171,19 +142,3 @@ class SafeCheckpointHook(CheckpointHook):
         path = f'{os.path.splitext(ckpt_path)[0]}-{sha[:8]}.pth'
         save_checkpoint(published, path, self.file_client_args, self.backend_args)
         runner.logger.info(f'The checkpoint ({ckpt_path}) is published to {path}.')
-
-
-@contextmanager
-def _explained(path: str | Path) -> Iterator[None]:
-    """Turn a failure to write into one sentence."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        # torch's zip writer reports a full disk as a RuntimeError
-        if isinstance(error, RuntimeError) and 'PytorchStreamWriter' not in str(error):
-            raise
-        reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
-        raise CheckpointError(
-            f'checkpoint {str(path)!r} could not be written ({reason}); earlier checkpoints are '
-            'intact: make room and continue with --resume'
-        ) from error

@@ -10,6 +10,7 @@ from mmengine.registry import TRANSFORMS
 from torch.utils.data import get_worker_info
 
 from ..errors import ImageError
+from .file_backends import is_cut_short
 
 MOST_WORKERS = 1024
 
@@ -18,8 +19,9 @@ MOST_WORKERS = 1024
 class KWLoadImageFromFile(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile`` that names an image it cannot read or that is cut short.
 
-    Versions of OpenCV return a JPEG file that was cut short with its lower part grey. The pipelines
-    of kw_mm's configs begin with this class.
+    Versions of OpenCV return a JPEG file that was cut short with its lower part grey. The training
+    pipelines of kw_mm's configs begin with this class, those for testing with mmcv's own and the
+    backend ``whole_image``: inferencers look for mmcv's by its name.
 
     Args:
         ignore_empty: Whether to leave out an image that cannot be read: the dataset then takes
@@ -78,21 +80,3 @@ class KWLoadImageFromFile(LoadImageFromFile):
     def _count(self) -> None:
         worker = get_worker_info()
         self._left_out[0 if worker is None else 1 + worker.id % MOST_WORKERS] += 1
-
-
-def is_cut_short(data: bytes) -> bool:
-    """Whether a file is empty, or a JPEG or PNG that has no end."""
-    if data.startswith(b'\xff\xd8'):
-        return data.find(b'\xff\xd9', _start_of_scan(data)) < 0
-    return not data or (data.startswith(b'\x89PNG') and b'IEND' not in data)
-
-
-def _start_of_scan(data: bytes) -> int:
-    """Where the compressed image of a JPEG begins.
-
-    That is past all segments; one of them may hold a thumbnail, which has an end of its own.
-    """
-    at = 2
-    while data[at : at + 1] == b'\xff' and data[at + 1 : at + 2] != b'\xda':
-        at += 2 + max(int.from_bytes(data[at + 2 : at + 4], 'big'), 2)
-    return at

@@ -52,6 +52,7 @@ def train(args: Namespace) -> None:
         if args.skip_bad_images:
             runner.logger.info('--skip-bad-images: the training pipeline has ignore_empty=True')
         runner.train()
+    _leave_processes()
 
 
 def test(args: Namespace) -> None:
@@ -80,6 +81,7 @@ def test(args: Namespace) -> None:
             results = ResultsFile(detections, classes, coco_annotations(cfg))
             runner.test_evaluator.metrics.append(results)
         runner.test()
+    _leave_processes()
 
 
 def skip_bad_images(cfg: Config) -> None:
@@ -134,6 +136,13 @@ def _common_config(args: Namespace) -> Config:
     ):
         torch.distributed.init_process_group('gloo')  # mmengine would ask for a GPU
     return cfg
+
+
+def _leave_processes() -> None:
+    """Leave the group of processes together: gloo aborts a process that just ends."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def _use_amp(cfg: Config) -> None:

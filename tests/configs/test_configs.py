@@ -216,6 +216,11 @@ def test_the_hooks_metric_and_image_loading_are_ours(cfg):
     assert 'EpochSeedHook' in [hook.type for hook in cfg.custom_hooks]
     for split in ('train', 'val', 'test'):
         pipelines = [dataset.pipeline for _, dataset in datasets_of(cfg, split)]
-        assert pipelines and all(steps[0].type == 'KWLoadImageFromFile' for steps in pipelines)
+        loaders = [steps[0] for steps in pipelines]
+        if split == 'train':
+            assert {loader.type for loader in loaders} == {'KWLoadImageFromFile'}
+        else:  # by the name that OpenMMLab's inferencers look for
+            assert {loader.type for loader in loaders} == {'LoadImageFromFile'}
+            assert all(loader.backend_args == dict(backend='whole_image') for loader in loaders)
     if is_detector(cfg):
         assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'KWCocoMetric'

@@ -6,7 +6,9 @@ import mmpretrain.utils
 import numpy as np
 import pytest
 import torch
+from mmdet.apis import DetInferencer
 from mmengine.registry import DefaultScope
+from mmpretrain.apis import ImageClassificationInferencer
 from prediction import CONFIG, blobs
 from run_tools import ROOT
 
@@ -20,7 +22,9 @@ LOADERS = 'LoadImageFromFile', 'KWLoadImageFromFile'
 
 
 def with_loader(config, loader):
-    return load_config(config, {'test_dataloader.dataset.pipeline.0': dict(type=loader)})
+    cfg = load_config(config)
+    cfg.test_dataloader.dataset.pipeline[0] = dict(type=loader)
+    return cfg
 
 
 @pytest.fixture(scope='module')
@@ -77,6 +81,30 @@ def test_a_classifier_reads_with_the_configs_loader(classifier_weights, picture,
     assert not capsys.readouterr().out  # no progress bar
     with pytest.raises(ImageError, match=r"'.*half.jpg' cannot be read \(the file ends after"):
         careful(cut_short)
+
+
+def test_a_detector_does_not_accept_half_an_image(weights, cut_short):
+    with pytest.raises(
+        ImageError, match=r"^image '\S+half.jpg' cannot be read \(the file ends after"
+    ):
+        KWDetInferencer(CONFIG, str(weights))(cut_short)
+
+
+def test_mmdets_own_inferencer_takes_our_configs(weights, picture):
+    stock = DetInferencer(load_config(CONFIG), str(weights), device='cpu', show_progress=False)
+    found = stock(picture, no_save_vis=True)['predictions'][0]
+    ours = KWDetInferencer(CONFIG, str(weights))(picture)['predictions'][0]
+    np.testing.assert_allclose(found['scores'], ours['scores'], rtol=1e-5)
+    assert found['labels'] == ours['labels']
+
+
+def test_mmpretrains_own_inferencer_takes_our_configs(classifier_weights, picture):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        stock = ImageClassificationInferencer(load_config(CLASSIFIER), classifier_weights)
+        (found,) = stock(picture)
+    (ours,) = KWClassificationInferencer(CLASSIFIER, classifier_weights)(picture)
+    assert found['pred_label'] == ours['pred_label']
+    np.testing.assert_allclose(found['pred_scores'], ours['pred_scores'], rtol=1e-5)
 
 
 def test_loaders_that_leave_out_what_they_cannot_read(weights, tmp_path):

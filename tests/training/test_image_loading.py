@@ -8,7 +8,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from kw_mm.errors import ImageError
-from kw_mm.training.image_loading import KWLoadImageFromFile, is_cut_short
+from kw_mm.training.file_backends import is_cut_short
+from kw_mm.training.image_loading import KWLoadImageFromFile
 
 
 def noise(size=48):
@@ -71,6 +72,20 @@ def test_a_bad_image_is_named(tmp_path):
     path.write_bytes(FILES['thumbnail'][:-100])
     with pytest.raises(ImageError, match='before its image does'):
         KWLoadImageFromFile()(dict(img_path=str(path)))
+
+
+def test_mmcvs_own_loader_with_the_backend_for_whole_images(tmp_path):
+    load = LoadImageFromFile(backend_args=dict(backend='whole_image'))
+    path = tmp_path / 'x.jpg'
+    with pytest.raises(ImageError, match=r"^image '\S+x.jpg' cannot be read \(No such file"):
+        load(dict(img_path=str(path)))
+    for name in FILES:
+        path.write_bytes(FILES[name])
+        expected = LoadImageFromFile()(dict(img_path=str(path)))['img']
+        assert np.array_equal(load(dict(img_path=str(path)))['img'], expected)
+        path.write_bytes(FILES[name][:-100])
+        with pytest.raises(ImageError, match=r"^image '\S+x.jpg' cannot be read \(the file ends"):
+            load(dict(img_path=str(path)))
 
 
 class Files:
