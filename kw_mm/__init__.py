@@ -13,7 +13,7 @@ from .config_files import config, config_names
 __version__ = '0.2.0.dev0'
 __all__ = ['config', 'config_names']
 
-OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+OPENMMLAB_PACKAGES = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
 ROOMS = (
     'analysis',
     'attention',
@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
-if all(map(_is_installed, OPENMMLAB)):
+if all(map(_is_installed, OPENMMLAB_PACKAGES)):
     from .registration import register_everything
 
     register_everything()

@@ -1,10 +1,14 @@
-"""Writing files so that a crash leaves the old file or the new one, never a part of one."""
+"""Writing files so that a crash leaves the old file or the new one, never a part of one.
+
+And finding images, which are known by the endings of their names.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 PART = '.{}.part'
 
 
@@ -52,10 +56,24 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         Path(draft).write_text(text, encoding='utf-8')
 
 
-def remove_parts(folder: str | os.PathLike) -> None:
-    """Remove what interrupted writing left in a folder."""
-    for part in Path(folder).glob(PART.format('*')):
-        part.unlink()
+def files_in(folder: str | os.PathLike, endings: Collection[str] = IMAGE_ENDINGS) -> list[Path]:
+    """Files that lie directly in a folder and have one of the endings (lower case), by name."""
+    return sorted(
+        path for path in Path(folder).iterdir() if path.suffix.lower() in endings and path.is_file()
+    )
+
+
+def remove_parts(folder: str | os.PathLike, *names: str) -> None:
+    """Remove what interrupted writing left in a folder.
+
+    Args:
+        folder: The folder.
+        *names: Of the files that were being written, as patterns: ``'*.pth'``.
+    """
+    for name in names:
+        for part in Path(folder).glob(PART.format(name)):
+            if part.is_file():
+                part.unlink(missing_ok=True)  # another process may have been faster
 
 
 def _sync_folder(folder: str) -> None:

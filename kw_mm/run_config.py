@@ -4,10 +4,12 @@ import inspect
 import os
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from .config_files import config
@@ -164,6 +166,26 @@ def coco_annotations(cfg: Config) -> str | None:
     return path if path.endswith('.json') and os.path.isfile(path) else None
 
 
-def type_name(step: dict[str, Any]) -> str:
-    """The name of a config's ``type``, which is a class in mmengine's pure Python configs."""
-    return step['type'] if isinstance(step['type'], str) else step['type'].__name__
+def is_kind(part: dict[str, Any], registry: Registry, kind: type, scope: str | None = None) -> bool:
+    """Whether a part of a config builds an object of a class, or of a subclass.
+
+    Args:
+        part: It has a ``type``: a name, or a class as in mmengine's pure Python configs.
+        registry: One of mmengine's root registries.
+        kind: The class.
+        scope: The config's ``default_scope``, in which names are looked up; by default the
+            current one.
+
+    Example:
+        >>> is_kind(dict(type='mmdet.LoadAnnotations'), TRANSFORMS, mmcv.transforms.LoadAnnotations)
+        True
+    """
+    name = part.get('type')
+    if not isinstance(name, str):
+        return isinstance(name, type) and issubclass(name, kind)
+    with registry.switch_scope_and_registry(scope) as scoped:
+        found = scoped.get(name)
+        if found is not None and not isinstance(found, type):  # a name whose class is imported late
+            import_module(found.__module__)
+            found = scoped.get(name)
+    return isinstance(found, type) and issubclass(found, kind)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
+from fractions import Fraction
 from numbers import Real
 from typing import Any
 
@@ -14,14 +15,14 @@ def check_choice(option: str, value: Any, choices: Collection) -> None:
     """
     if value not in choices:
         raise ValueError(
-            f'{option}={value!r} is unknown; choose one of {", ".join(map(repr, choices))}'
+            f'{option} must be one of {", ".join(map(repr, choices))}, got {option}={value!r}'
         )
 
 
 def check_flag(option: str, value: Any) -> None:
     """Raises ValueError for a switch that is neither True nor False, such as the string 'no'."""
     if not isinstance(value, bool):
-        raise ValueError(f'{option}={value!r} is neither True nor False')
+        raise ValueError(f'{option} must be True or False, got {option}={value!r}')
 
 
 def check_pair(option: str, value: Any) -> None:
@@ -32,9 +33,22 @@ def check_pair(option: str, value: Any) -> None:
         or not all(isinstance(part, Real) for part in value)
     ):
         raise ValueError(
-            f'{option}={value!r} is not a pair of numbers; (1, 1) and (0.5, 0.5) are the published '
-            'ones'
+            f'{option} must be a pair of numbers, got {option}={value!r}; (1, 1) and (0.5, 0.5) '
+            'are the published ones'
         )
+
+
+def check_positive(option: str, value: Any, usual: str) -> None:
+    """Raises ValueError for anything but a finite positive number; `usual` says what would work."""
+    is_number = isinstance(value, (Real, Fraction)) and not isinstance(value, bool)
+    if not is_number or not 0 < value < float('inf'):
+        raise ValueError(f'{option} must be a positive number, got {option}={value!r}; {usual}')
+
+
+def check_count(option: str, value: Any, usual: str) -> None:
+    """Raises ValueError for anything but a positive integer; `usual` says what would work."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f'{option} must be a positive integer, got {option}={value!r}; {usual}')
 
 
 def closest(name: str, known: Iterable[str], most: int = 3, cutoff: float = 0.5) -> list[str]:

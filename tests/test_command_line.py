@@ -2,9 +2,9 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+from kw_mm.building import building
 from kw_mm.command_line import advice_on, command
 from kw_mm.errors import ConfigError, ImageError, UserError, one_line
-from kw_mm.training.diagnosis import building
 
 
 def raise_(error):

@@ -9,7 +9,7 @@ import argparse
 import torch
 
 from kw_mm.analysis.benchmarking import run_benchmark
-from kw_mm.analysis.variants import DTYPES, KINDS, MODES, NETWORKS, Setting
+from kw_mm.analysis.variants import BENCHMARK_MODES, DTYPES, KINDS, NETWORKS, Setting
 from kw_mm.command_line import command
 from kw_mm.training.launch import keep_freed_memory
 
@@ -28,8 +28,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--mode',
         nargs='+',
-        choices=MODES,
-        default=list(MODES),
+        choices=BENCHMARK_MODES,
+        default=list(BENCHMARK_MODES),
         help='forward: inference; train: forward and backward, without the optimizer',
     )
     parser.add_argument(

@@ -9,7 +9,7 @@ import os
 from kw_mm.analysis.report import print_rich
 from kw_mm.command_line import command
 from kw_mm.errors import UserError
-from kw_mm.export import FORMATS, PARTS, export
+from kw_mm.export import FORMATS, PART_CLASSES, export
 
 
 @command
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument('--to', choices=FORMATS, default='onnx', help='default onnx')
     parser.add_argument(
         '--part',
-        choices=PARTS,
+        choices=PART_CLASSES,
         default='backbone',
         help='backbone (default), or detector: up to the raw maps of its dense head',
     )

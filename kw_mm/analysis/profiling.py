@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..ops import backend_for
 from ..warehouse import kw_layers
 
-PARTS = ('attention', 'assembly', 'convolution', 'rest')
+TIMED_PARTS = ('attention', 'assembly', 'convolution', 'rest')
 
 
 class Clock:
@@ -83,7 +83,7 @@ def profile_forward(model: nn.Module, images: Tensor, repetitions: int = 5) -> d
             clock.seconds = dict.fromkeys(('attention', 'assembly', 'layers', 'whole'), 0.0)
             model(images)
             runs.append(_parts(**clock.seconds))
-    return {part: statistics.median(run[part] for run in runs[1:]) for part in PARTS}
+    return {part: statistics.median(run[part] for run in runs[1:]) for part in TIMED_PARTS}
 
 
 def print_profile(parts: Mapping[str, float]) -> None:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from ..building import build_model
 from ..errors import UserError
-from ..models.building import build_model
 from ..run_config import load_config
 from ..warehouse import kw_layers
 from .complexity import Cost, count_costs, forward_once

@@ -45,7 +45,7 @@ KINDS = {
     'odconv4x': Kind('dynamic', dict(conv=dict(type='ODConv2d', num_kernels=4))),
     'dyconv4x': Kind('dynamic', dict(conv=dict(type='DYConv2d', num_kernels=4)), batch_norm=False),
 }
-MODES = ('forward', 'train')
+BENCHMARK_MODES = ('forward', 'train')
 DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
 
 

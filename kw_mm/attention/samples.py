@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
-from ..errors import UserError
-from ..run_config import type_name, walk_datasets
+from ..errors import UserError, one_line
+from ..files import files_in
+from ..run_config import is_kind, walk_datasets
 from ..training.data_checks import check_datasets
-
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 class Sample(NamedTuple):
@@ -54,8 +53,12 @@ def file_samples(cfg: Config, paths: Sequence[str]) -> list[Sample]:
             f'config {cfg.filename!r} has no test_dataloader with a pipeline, which images go '
             'through'
         )
+    from mmcv.transforms import LoadAnnotations
+
     with _scope(cfg):
-        pipeline = Compose([step for step in steps if 'Annotations' not in type_name(step)])
+        pipeline = Compose(
+            [step for step in steps if not is_kind(step, TRANSFORMS, LoadAnnotations)]
+        )
         return [
             _sample(path.name, _read(pipeline, path, i)) for i, path in enumerate(_expand(paths))
         ]
@@ -89,11 +92,7 @@ def _scope(cfg: Config):
 def _expand(paths: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
-        files = (
-            sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-            if path.is_dir()
-            else [path]
-        )
+        files = files_in(path) if path.is_dir() else [path]
         if not files or not files[0].is_file():
             raise UserError(
                 f'no image in {str(path)!r}'
@@ -109,7 +108,7 @@ def _read(pipeline: Compose, path: Path, index: int) -> dict[str, Any]:
         return pipeline(dict(img_path=str(path), img_id=index))
     except Exception as error:  # what a damaged file raises depends on the reader
         raise UserError(
-            f'image {str(path)!r} does not pass the test pipeline: {error or type(error).__name__}'
+            f'image {str(path)!r} does not pass the test pipeline: {one_line(error)}'
         ) from error
 
 

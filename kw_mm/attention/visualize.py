@@ -8,10 +8,10 @@ from pathlib import Path
 from mmengine.device import get_device
 from torch import nn
 
+from ..building import build_model
 from ..checkpoints.loading import load_weights
 from ..command_line import check_checkpoint
 from ..errors import UserError
-from ..models.building import build_model
 from ..run_config import load_config
 from ..warehouse import kw_layers
 from .recording import record_attention

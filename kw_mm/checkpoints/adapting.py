@@ -25,7 +25,7 @@ from .layouts import (
 )
 from .plain_kernels import from_static
 from .reading import read_checkpoint
-from .state_dicts import under_prefix, unwrap
+from .state_dicts import under_prefix, unwrap, version_of
 
 # our own state, which other layouts do not have
 OURS = ('.attention.beta', '.temperature', '.num_batches_tracked')
@@ -77,6 +77,7 @@ def load_pretrained(module: nn.Module, checkpoint: str, prefix: str | None = Non
     try:
         entries = unwrap(content)
         if prefix:
+            prefix = prefix if prefix.endswith('.') else f'{prefix}.'  # as in mmengine
             entries = under_prefix(entries, prefix)
         if not entries:
             raise ValueError(f'nothing in it begins with prefix={prefix!r}')
@@ -103,13 +104,19 @@ def adapt(
         CheckpointError: The weights are of another network, or do not cover the module.
     """
     own = module.state_dict()
+    expected = version_of(state_dict, f'{prefix}warehouses')  # which torch goes by
     entries, left_over = _take(state_dict, prefix, names.home)
     if not entries:
         return
     layout = layout_of(entries)
     found = _translate(module, names, entries, layout)
     used, dropped, kept = _complete(own, names, found.entries)
+    version = expected if prefix else version_of(entries, 'warehouses')
+    if version != expected:  # the warehouses' own version was inside a wrapper or a whole network
+        used = _in_present_order(module, used, version)
     _check(module, own, entries, _in_present_order(module, used), names.resized)
+    if hasattr(module, 'plain_start'):
+        module.plain_start = layout == 'static'
     foreign = found.foreign + dropped
     _log(module, layout, len(entries) - len(foreign), left_over + foreign, kept)
     state_dict.update({prefix + key: value for key, value in used.items()})
@@ -117,7 +124,7 @@ def adapt(
 
 def _take(
     state_dict: MutableMapping[str, Tensor], prefix: str, home: str
-) -> tuple[dict[str, Tensor], list[str]]:
+) -> tuple[Entries, list[str]]:
     """Remove the module's entries from a state dict: the entries, and keys of other modules."""
     if prefix:
         entries = under_prefix(state_dict, prefix)
@@ -162,11 +169,13 @@ def _complete(own: Entries, names: LayoutNames, found: Entries) -> _Completed:
     return _Completed({**used, **{key: own[key] for key in kept}}, dropped, kept)
 
 
-def _in_present_order(module: nn.Module, used: Entries) -> Entries:
-    """What the module's warehouses will make of cells in the order of kw_mm 0.1."""
+def _in_present_order(
+    module: nn.Module, used: Entries, version: int | None = None
+) -> dict[str, Tensor]:
+    """What the module's warehouses make of cells in the order of kw_mm 0.1."""
     warehouses, seen = getattr(module, 'warehouses', None), dict(used)
     if warehouses is not None:
-        warehouses.reorder_old_cells(seen, 'warehouses.', None)
+        warehouses.reorder_old_cells(seen, 'warehouses.', version)
     return seen
 
 

@@ -19,7 +19,7 @@ from .layouts import Entries
 
 # the compared convolutions with K kernels by a layer of their attention branch; CondConv's has none
 # of these
-KINDS = dict(channel_fc=ODConv2d, fc2=DYConv2d)
+CONV_BY_BRANCH = dict(channel_fc=ODConv2d, fc2=DYConv2d)
 
 
 def smallest(ratios: Mapping[str, Fraction]) -> Fraction:
@@ -140,6 +140,8 @@ def dynamic_conv(entries: Entries) -> dict[str, Any] | None:
         if f'{branch}fc_phi.weight' in entries:
             return dict(type=DCDConv2d.__name__)
         if weight.dim() == 5:
-            found = (conv for mark, conv in KINDS.items() if f'{branch}{mark}.weight' in entries)
+            found = (
+                conv for mark, conv in CONV_BY_BRANCH.items() if f'{branch}{mark}.weight' in entries
+            )
             return dict(type=next(found, CondConv2d).__name__, num_kernels=len(weight))
     return None

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..validation import check_choice
 from ..warehouse import kw_layers
 from ..warehouse.budget import Budget
 from ..warehouse.sharing import Plan, WarehousePlan, read_plan
@@ -56,8 +57,10 @@ def convert(content: Any, to: str = 'kw_mm', *, budget: Budget = 1) -> Converted
         CheckpointError: An unknown network, or a conversion that would change what the network
             computes.
     """
-    if to not in TARGETS:
-        raise CheckpointError(f'to={to!r} is unknown; choose one of {", ".join(TARGETS)}')
+    try:
+        check_choice('to', to, TARGETS)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     parts = split(content)
     is_plain = layout_of(parts.backbone) == 'static'
     if is_plain and to == 'published':

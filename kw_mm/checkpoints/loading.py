@@ -2,10 +2,14 @@
 
 from typing import Any
 
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from ..errors import CheckpointError
+from ..validation import few
+from .adapting import LoadsAnyLayout
+from .layouts import Entries
 from .reading import read_checkpoint
 from .state_dicts import for_openmmlab
 
@@ -62,8 +66,9 @@ def load_model_state(
     """Load what :func:`read_model_checkpoint` has read. Arguments as in :func:`load_weights`.
 
     Raises:
-        CheckpointError: The weights are of another model.
+        CheckpointError: The weights are of another model; without ``strict``, all of them.
     """
+    _check_some_fit(model, checkpoint['state_dict'], path)
     try:
         load_state_dict(model, checkpoint['state_dict'], strict=strict, logger=logger)
     except RuntimeError as error:
@@ -72,3 +77,23 @@ def load_model_state(
             f'checkpoint {path!r} does not fit the model of this config: '
             f'{" ".join(lines[-2:])[:300]}'
         ) from error
+
+
+def _check_some_fit(model: nn.Module, entries: Entries, path: str) -> None:
+    """Refuse weights of which mmengine would leave out all, and only log it."""
+    if is_model_wrapper(model) or isinstance(model, BaseTTAModel):  # mmengine looks inside
+        model = model.module
+    own = model.state_dict()
+    adapting = tuple(
+        f'{name}.' if name else ''
+        for name, module in model.named_modules()
+        if isinstance(module, LoadsAnyLayout)
+    )
+    if any(key in own or key.startswith(adapting) for key in entries):
+        return
+    raise CheckpointError(
+        f'checkpoint {path!r} does not fit the model of this config: its keys must be those '
+        f'of the model ({few(list(own))}), got {few(list(entries)) or "none"}; use weights of this '
+        "model, or take a part of the file by the backbone's init_cfg=dict(type='Pretrained', "
+        'checkpoint=..., prefix=...)'
+    )

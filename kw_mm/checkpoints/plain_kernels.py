@@ -77,7 +77,6 @@ def _place_in_warehouses(
     for name, warehouse in module.warehouses.items():
         placed = warehouse.cells.detach().clone() if cells[name] is None else cells[name]
         entries[f'warehouses.{name}.cells'] = placed
-    module.plain_start = True
 
 
 def _check_starts(module: nn.Module, layers: Mapping[str, KWLayer]) -> None:

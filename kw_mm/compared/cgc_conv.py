@@ -29,20 +29,18 @@ class ContextGateAttention(AttentionBranch):
         ValueError: Channels that do not fall into groups.
     """
 
+    one_value_per_channel = False  # but a vector, whose width is ``latent``
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Size):
         super().__init__()
         group = min(GROUP, in_channels)
         if in_channels % group or out_channels % (in_channels // group):
             raise ValueError(
-                f'{in_channels} input and {out_channels} output channels cannot be gated: groups '
-                f'of {GROUP} '
-                'input channels must make equal shares of the output channels, as with 64 and 128'
+                f'groups of {GROUP} input channels must make equal shares of the output channels, '
+                f'got {in_channels} input and {out_channels} output channels; 64 and 128 would do'
             )
-        self.kernel_size, self.groups, self.out_channels = (
-            kernel_size,
-            in_channels // group,
-            out_channels,
-        )
+        self.kernel_size, self.out_channels = kernel_size, out_channels
+        self.groups = in_channels // group
         positions = kernel_size[0] * kernel_size[1]
         latent = positions // 2 + 1
         self.encode = nn.Linear(positions, latent, bias=False)
@@ -54,16 +52,13 @@ class ContextGateAttention(AttentionBranch):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> gates in (0, 1), shape (B, C_out, C_in, kh, kw)."""
-        context = self.encode(
-            F.adaptive_avg_pool2d(x, self.kernel_size).flatten(2)
-        )  # (B, C_in, latent)
+        averages = F.adaptive_avg_pool2d(x, self.kernel_size).flatten(2)  # (B, C_in, kh kw)
+        context = self.encode(averages)  # (B, C_in, latent)
         of_inputs = self.decode_in(F.relu(self.norm_in(context)))  # (B, C_in, kh kw)
-        grouped = F.relu(self.norm_mix(context)).unflatten(
-            1, (self.groups, -1)
-        )  # (B, groups, group, latent)
-        mixed = (
-            self.mix(grouped.transpose(2, 3)).transpose(2, 3).flatten(1, 2)
-        )  # (B, C_out, latent)
+        shape = self.groups, -1
+        grouped = F.relu(self.norm_mix(context)).unflatten(1, shape)  # (B, groups, group, latent)
+        mixed = self.mix(grouped.transpose(2, 3)).transpose(2, 3)  # (B, groups, C_out / groups, ..)
+        mixed = mixed.flatten(1, 2)  # (B, C_out, latent)
         of_outputs = self.decode_out(F.relu(self.norm_out(mixed)))  # (B, C_out, kh kw)
         return torch.sigmoid(of_inputs[:, None] + of_outputs[:, :, None]).unflatten(
             -1, self.kernel_size

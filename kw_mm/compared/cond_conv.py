@@ -73,8 +73,7 @@ class CondConv2d(MixedConv2d):
         if routing is None:
             raise RuntimeError(
                 'this CondConv2d shares the routing of the first layer of its block, which has to '
-                'run '
-                'before it'
+                'run before it'
             )
         if self._is_last:
             self._leader[0]._routing = None  # or it would keep the whole graph alive
@@ -92,8 +91,7 @@ def share_routing(layers: Sequence[CondConv2d]) -> None:
     if len({layer.num_kernels for layer in layers}) > 1:
         raise ValueError(
             f'layers with {sorted({layer.num_kernels for layer in layers})} kernels cannot share a '
-            'routing; '
-            'give all of them the same num_kernels'
+            'routing; give all of them the same num_kernels'
         )
     first, *others = layers
     first._hands_on = bool(others)

@@ -94,14 +94,13 @@ class DCDConv2d(DynamicConv2d):
         )
         if groups != 1:
             raise ValueError(
-                f'DCDConv2d fuses all channels and takes groups=1, not groups={groups}'
+                f'groups of DCDConv2d must be 1, since it fuses all channels; got groups={groups}'
             )
         same = tuple(d * (k - 1) // 2 for d, k in zip(self.dilation, self.kernel_size))
         if self.padding not in (same, 'same') or not all(k % 2 for k in self.kernel_size):
             raise ValueError(
-                f'DCDConv2d needs an odd kernel and a padding that keeps the size, such as '
-                f'padding={same} for '
-                f'kernel_size={self.kernel_size}; got padding={self.padding}'
+                f'DCDConv2d needs an odd kernel and a padding that keeps the size, got '
+                f'kernel_size={self.kernel_size}, padding={self.padding}; padding={same} would do'
             )
         pooled = in_channels * pool_size**2
         dim = dim or int(math.sqrt(pooled))

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ..ops import Geometry, HasGeometry, convolve
 from ..ops.geometry import Size
+from ..validation import check_count
 
 
 class SoftmaxTemperature:
@@ -134,7 +135,4 @@ class MixedConv2d(DynamicConv2d):
 
 def check_num_kernels(num_kernels: int) -> None:
     """Raises ValueError if it is not a positive integer."""
-    if isinstance(num_kernels, bool) or not isinstance(num_kernels, int) or num_kernels < 1:
-        raise ValueError(
-            f'num_kernels={num_kernels!r} is not a positive integer; published are 1, 4 and 8'
-        )
+    check_count('num_kernels', num_kernels, 'published are 1, 4 and 8')

@@ -32,13 +32,10 @@ class CBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        channel = torch.sigmoid(
-            self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3)))
-        )  # (B, C)
-        x = x * channel[..., None, None]
-        pooled = torch.cat(
-            [x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)], dim=1
-        )  # (B, 2, H, W)
+        logits = self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3)))  # (B, C)
+        x = x * torch.sigmoid(logits)[..., None, None]
+        extremes, averages = x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)
+        pooled = torch.cat([extremes, averages], dim=1)  # (B, 2, H, W)
         return x * torch.sigmoid(self.norm(self.conv(pooled)))
 
 

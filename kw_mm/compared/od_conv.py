@@ -163,12 +163,8 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
         pooled, x = backend_for(x).pool(x)
         with full_precision(pooled):
             attention = self.attention(pooled, self.temperature)
-        attention = Attentions(
-            *(factors if factors is None else factors.to(x.dtype) for factors in attention)
-        )
-        if (
-            attention.spatial is None and attention.kernel is None
-        ):  # the same kernel for all images, but for scales
+        attention = Attentions(*(None if one is None else one.to(x.dtype) for one in attention))
+        if attention.spatial is None and attention.kernel is None:  # one kernel, but for scales
             out = F.conv2d(
                 x * per_channel(attention.channel),
                 self.weight[0],

@@ -94,7 +94,6 @@ class WeightNetConv2d(nn.Conv2d):
         pooled, x = backend_for(x).pool(x)
         factors = self.attention(pooled)  # (B, C_out, G)
         blocks = self.weight.unflatten(1, (self.attention.blocks, -1))  # (C_out, G, C_in/G, kh, kw)
-        kernels = (factors[..., None, None, None] * blocks).flatten(
-            2, 3
-        )  # (B, C_out, C_in, kh, kw)
+        scaled = factors[..., None, None, None] * blocks  # (B, C_out, G, C_in/G, kh, kw)
+        kernels = scaled.flatten(2, 3)  # (B, C_out, C_in, kh, kw)
         return convolve(x, kernels, self.bias, self.geometry)

@@ -3,13 +3,13 @@
 from .comparison import Row, compare
 from .formats import FORMATS, runner, write
 from .parts import BackbonePart, DetectorPart, make_static
-from .pipeline import PARTS, export
+from .pipeline import PART_CLASSES, export
 
 __all__ = [
     'BackbonePart',
     'DetectorPart',
     'FORMATS',
-    'PARTS',
+    'PART_CLASSES',
     'Row',
     'compare',
     'export',

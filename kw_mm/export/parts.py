@@ -12,7 +12,6 @@ from ..errors import UserError
 from ..warehouse import KWConv2d, KWLayer, Warehouses, kw_layers
 
 HEAD_OUTPUTS = ('cls_score', 'bbox_pred', 'centerness')
-IMAGES = 'images, float32 (batch, 3, height, width), preprocessed'
 
 
 class BackbonePart(nn.Module):

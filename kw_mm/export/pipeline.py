@@ -10,16 +10,17 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from ..building import build_model
 from ..checkpoints.loading import load_model_state, read_model_checkpoint
+from ..checkpoints.state_dicts import under_prefix
 from ..errors import CheckpointError, UserError, one_line
 from ..files import atomic_write
-from ..models.building import build_model
 from ..run_config import load_config
 from .comparison import Row, compare
 from .formats import check_format, runner, write
 from .parts import BackbonePart, DetectorPart, make_static
 
-PARTS = {'backbone': BackbonePart, 'detector': DetectorPart}
+PART_CLASSES = {'backbone': BackbonePart, 'detector': DetectorPart}
 SIZE = (256, 320)  # a P7 of 2 x 3 pixels
 LARGER_BY = (37, 70)  # the second size that is compared: no multiple of a stride
 OPTIONAL = dict(onnx='onnxruntime')
@@ -94,15 +95,13 @@ def export(
 def _load(cfg: Config, checkpoint: str, part: str) -> nn.Module:
     """The part with its weights; of a backbone, the checkpoint's other weights do not matter."""
     model = build_model(cfg)
-    network = PARTS[part](model)
+    network = PART_CLASSES[part](model)
     content = read_model_checkpoint(checkpoint)
     try:
         if part == 'backbone':
-            entries = content['state_dict'].items()
-            weights = {key: value for key, value in entries if key.startswith('backbone.')}
-            load_model_state(network, dict(state_dict=weights), checkpoint, logger='silent')
-        else:
-            load_model_state(model, content, checkpoint, logger='silent')
+            weights = under_prefix(content['state_dict'], 'backbone.')
+            content, model = dict(state_dict=weights), network.backbone
+        load_model_state(model, content, checkpoint, logger='silent')
     except CheckpointError as error:
         raise CheckpointError(f'config {cfg.filename!r}: {error}') from error
     return network

@@ -1,6 +1,6 @@
 """Predicting on pictures, folders and videos."""
 
 from .inferencers import KWClassificationInferencer, KWDetInferencer, load_inferencer
-from .predict import predict
+from .prediction import predict
 
 __all__ = ['KWClassificationInferencer', 'KWDetInferencer', 'load_inferencer', 'predict']

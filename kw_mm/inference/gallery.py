@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
+from .drawings import write_picture
 
 
 def write_gallery(
@@ -25,7 +26,7 @@ def write_gallery(
 
     Raises:
         UserError: Numbers below 1, a file that is not named as an image, or no picture in the
-            folder that can be read.
+            folder that can be read; or the sheet cannot be written.
     """
     if columns < 1 or most < 1:
         raise UserError(
@@ -48,8 +49,7 @@ def write_gallery(
     rows: list[np.ndarray] = [
         np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)
     ]
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(file), np.vstack(rows))
+    write_picture(Path(file), np.vstack(rows))
     return Path(file)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmdet.apis import DetInferencer
+from mmdet.datasets.transforms import LoadImageFromNDArray
 from mmdet.models.detectors import BaseDetector
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
@@ -25,10 +27,10 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
 
+from ..building import build_model
 from ..checkpoints.loading import load_weights
 from ..errors import ImageError, UserError, one_line
-from ..models.building import build_model
-from ..run_config import load_config, tested_dataset, type_name
+from ..run_config import is_kind, load_config, tested_dataset
 from .class_names import check_number_of_classes, dataset_meta
 
 
@@ -73,6 +75,12 @@ class ConfiguredInferencer:
             raise ImageError(f'image {path!r} cannot be read')
         return loaded['img']
 
+    def visualize(self, inputs: Sequence[str | np.ndarray], *args, **kwargs) -> Any:
+        """Draw predictions, arguments as in the parent: images (H, W, 3) in RGB."""
+        images = [image if isinstance(image, str) else image[..., ::-1] for image in inputs]
+        with _repeatable_drawing():
+            return super().visualize(images, *args, **kwargs)
+
     def _take_config(self, config: Config | str) -> None:
         self.cfg = load_config(config) if isinstance(config, str) else config
         self.scope = _scope(self.cfg)
@@ -96,17 +104,27 @@ class ConfiguredInferencer:
     def _init_pipeline(self, cfg: Config) -> Compose:
         """The test pipeline without annotations, of a path, an array or a dict with either."""
         steps = tested_dataset(cfg).get('pipeline') or []
-        loaders = [step for step in steps if type_name(step).endswith('LoadImageFromFile')]
+        loaders = [step for step in steps if self._loads_file(step)]
         if not loaders:
             raise UserError(
                 f'config {cfg.filename!r} has no test_dataloader.dataset.pipeline with '
                 'LoadImageFromFile in it'
             )
         self.loader = TRANSFORMS.build(loaders[0])
-        left_out = 'LoadImageFromFile', 'LoadAnnotations'
-        return Compose(
-            [self._load_image, *(step for step in steps if not type_name(step).endswith(left_out))]
+        others = (
+            step
+            for step in steps
+            if step not in loaders and not is_kind(step, TRANSFORMS, LoadAnnotations, self.scope)
         )
+        return Compose([self._load_image, *others])
+
+    def _loads_file(self, step: dict[str, Any]) -> bool:
+        """mmdet's transform for arrays is a kind of it, too."""
+        file, array = (
+            is_kind(step, TRANSFORMS, kind, self.scope)
+            for kind in (LoadImageFromFile, LoadImageFromNDArray)
+        )
+        return file and not array
 
     def _load_image(self, given: str | np.ndarray | dict[str, Any]) -> dict[str, Any]:
         if not isinstance(given, dict):
@@ -157,12 +175,6 @@ class KWDetInferencer(ConfiguredInferencer, DetInferencer):
         """Predict. Arguments and result are those of mmdet."""
         with self._in_scope():
             return super().__call__(inputs, *args, **kwargs)
-
-    def visualize(self, inputs: Sequence[str | np.ndarray], *args, **kwargs) -> Any:
-        """Draw predictions, arguments as in mmdet: images (H, W, 3) in RGB."""
-        images = [image if isinstance(image, str) else image[..., ::-1] for image in inputs]
-        with _repeatable_drawing():
-            return super().visualize(images, *args, **kwargs)
 
     def _init_model(self, cfg: Config, weights: str, device: str) -> BaseModel:
         model = self._load_model(weights, device)
@@ -233,10 +245,7 @@ def load_inferencer(
         UserError: As for :class:`KWDetInferencer`.
     """
     cfg = load_config(config) if isinstance(config, str) else config
-    kind = (cfg.get('model') or {}).get('type')
-    with MODELS.switch_scope_and_registry(_scope(cfg)) as registry:
-        cls = registry.get(kind) if isinstance(kind, str) else kind
-    detects = isinstance(cls, type) and issubclass(cls, BaseDetector)
+    detects = is_kind(cfg.get('model') or {}, MODELS, BaseDetector, _scope(cfg))
     return (KWDetInferencer if detects else KWClassificationInferencer)(cfg, weights, device)
 
 

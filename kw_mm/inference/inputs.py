@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
+from ..files import IMAGE_ENDINGS, files_in
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
-VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
+VIDEO_ENDINGS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
 
 class Inputs(NamedTuple):
@@ -38,20 +38,18 @@ def find_inputs(paths: Sequence[str]) -> Inputs:
             raise UserError(
                 f'{str(path)!r} does not exist; name a picture, a video or a folder of them'
             )
-        files = (
-            sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-        )
+        files = files_in(path, IMAGE_ENDINGS + VIDEO_ENDINGS) if path.is_dir() else [path]
         found = [
             (kind, file)
             for file in files
-            for kind, endings in zip(inputs, (IMAGES, VIDEOS))
+            for kind, endings in zip(inputs, (IMAGE_ENDINGS, VIDEO_ENDINGS))
             if file.suffix.lower() in endings
         ]
         if not found:
             what = 'holds neither pictures nor videos'
             if not path.is_dir():
                 what = 'is neither a picture nor a video'
-            endings = ', '.join(IMAGES[:3] + VIDEOS[:2])
+            endings = ', '.join(IMAGE_ENDINGS[:3] + VIDEO_ENDINGS[:2])
             raise UserError(f'{str(path)!r} {what}; they are known by endings like {endings}')
         for kind, file in found:
             kind.append(file)

@@ -1,4 +1,4 @@
-"""Backbones, one file an architecture, and heads, registered in mmengine's root registry."""
+"""Backbones, one file per architecture, and heads, registered in mmengine's root registry."""
 
 from .convnext import KWConvNeXt, StaticConvNeXt
 from .heads import DynamicLinearClsHead, KWLinearClsHead

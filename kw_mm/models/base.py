@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import LayoutNames, LoadsAnyLayout
+from ..ops.branch import init_linear
 from ..ops.tracing import is_traced
 from ..warehouse import (
     HasTemperature,
@@ -20,7 +21,6 @@ from ..warehouse import (
     kw_layers,
 )
 from ..warehouse.freezing import check_freeze_mode
-from ..warehouse.kernel_attention import init_linear
 from ..warehouse.sharing import Plan
 from .options import WarehouseOptions
 

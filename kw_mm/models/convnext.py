@@ -32,10 +32,10 @@ from .options import collect_options
 
 THREE_QUARTERS = Fraction(3, 4)
 LAST_STAGES = 2  # that KW 3/4x makes smaller
-PARTS = 3  # of the third stage, in the paper's text
+STAGE_PARTS = 3  # of the third stage, in the paper's text
 # the depthwise convolution of a block in mmpretrain's, ConvNeXt's own, timm's and torchvision's
 # names
-BLOCK = re.compile(
+BLOCK_KEY = re.compile(
     r'(?:stages\.(?P<stage>\d)|features\.(?P<feature>\d))\.(?:blocks\.)?\d+\.'
     r'(?:depthwise_conv|dwconv|conv_dw|block\.0)\.bias$'
 )
@@ -214,13 +214,14 @@ def _parts(stage: int, depth: int, split_stage3: bool) -> dict[str, list[int]]:
     name, numbers = f'stage{stage + 1}', list(range(depth))
     if not split_stage3 or stage != 2:
         return {name: numbers}
-    if depth % PARTS:
+    if depth % STAGE_PARTS:
         raise ValueError(
             f'split_stage3=True needs a third stage of 3, 6, 9, ... blocks; this one has {depth}'
         )
-    size = depth // PARTS
+    size = depth // STAGE_PARTS
     return {
-        f'{name}{"abc"[part]}': numbers[part * size : (part + 1) * size] for part in range(PARTS)
+        f'{name}{"abc"[part]}': numbers[part * size : (part + 1) * size]
+        for part in range(STAGE_PARTS)
     }
 
 
@@ -233,7 +234,7 @@ def recognise_convnext(entries: Entries) -> dict[str, Any] | None:
     """``dict(arch=..., out_indices=...)`` of a ConvNeXt's weights; None for another network."""
     depths, channels = Counter(), {}
     for key, value in entries.items():
-        match = BLOCK.match(key)
+        match = BLOCK_KEY.match(key)
         if match:
             stage = int(match['stage']) if match['stage'] else int(match['feature']) // 2
             depths[stage] += 1

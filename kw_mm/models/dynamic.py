@@ -11,7 +11,7 @@ from ..protocols import TemperatureControlled
 from .base import StaticBackbone
 
 Blocks = Mapping[str, Sequence[str]]
-CONVS = (CondConv2d, DCDConv2d, DYConv2d, ODConv2d)
+BACKBONE_CONVS = (CondConv2d, DCDConv2d, DYConv2d, ODConv2d)
 
 
 class DynamicBackbone(StaticBackbone):
@@ -85,16 +85,15 @@ def conv_type(conv: dict[str, Any]) -> type:
     Raises:
         TypeError, ValueError: Not a config, or an unknown type.
     """
-    names = ', '.join(layer.__name__ for layer in CONVS)
+    names = ', '.join(layer.__name__ for layer in BACKBONE_CONVS)
     if not isinstance(conv, Mapping) or 'type' not in conv:
         raise TypeError(
-            f"conv={conv!r} is not a config such as dict(type='ODConv2d', num_kernels=4)"
+            f"conv must be a config such as dict(type='ODConv2d', num_kernels=4), got conv={conv!r}"
         )
     layer = conv['type'] if isinstance(conv['type'], type) else MODELS.get(conv['type'])
     if layer is None:
         raise ValueError(
-            f'conv type {conv["type"]!r} is unknown; there are {names}, and what MODELS has '
-            'registered'
+            f'conv type must be one of {names} or be registered in MODELS, got {conv["type"]!r}'
         )
     return layer
 

@@ -10,9 +10,10 @@ from ..checkpoints import LayoutNames, LoadsAnyLayout
 from ..checkpoints.architectures import register_head
 from ..checkpoints.layouts import PUBLISHED_CELLS, Entries
 from ..compared import CondLinear, DCDLinear
+from ..ops.branch import Norm
+from ..validation import check_choice
 from ..warehouse import HasTemperature, apply_kernel_warehouse
 from ..warehouse.budget import Budget
-from ..warehouse.kernel_attention import Norm
 
 LINEARS = {'Linear': nn.Linear, 'CondLinear': CondLinear, 'DCDLinear': DCDLinear}
 PUBLISHED_WAREHOUSE = 9  # of the published MobileNetV2 1/2x: after the nine of its backbone
@@ -116,8 +117,7 @@ class DynamicLinearClsHead(LinearClsHead):
     ):
         options = dict(linear or dict(type='Linear'))
         kind = options.pop('type', None)
-        if kind not in LINEARS:
-            raise ValueError(f'linear type {kind!r} is unknown; choose one of {", ".join(LINEARS)}')
+        check_choice('linear.type', kind, LINEARS)
         if kind != 'Linear':
             # OpenMMLab's would reach into the attention branch
             kwargs.setdefault('init_cfg', None)

@@ -25,10 +25,11 @@ from .dynamic import Blocks, DynamicBackbone, conv_type
 from .options import collect_options
 
 LAST_STAGE = 6
-CONDCONV_BLOCKS = 6  # our reading of CondConv; we know no published file to check it against
+# our reading of CondConv; we know no published file to check it against
+RESIDUAL_CONDCONV_BLOCKS = 6
 LAST = 'conv2'
 GROUPS = (1, 2, 3, 4, 3, 3, 1)  # blocks of each channel group; the first does not expand
-STEM_CHANNELS = 32  # at width 1
+STEM_CHANNELS_AT_WIDTH_1 = 32
 
 
 def torchvision_mobilenet_v2() -> Prefixes:
@@ -219,7 +220,7 @@ def default_layers(backbone: nn.Module, convs: Blocks, conv: type) -> list[str]:
     """Names of the layers that a dynamic convolution replaces by default."""
     residual = [names for block, names in convs.items() if block != LAST]
     if issubclass(conv, CondConv2d):
-        return [name for names in residual[-CONDCONV_BLOCKS:] for name in names]
+        return [name for names in residual[-RESIDUAL_CONDCONV_BLOCKS:] for name in names]
     if issubclass(conv, DCDConv2d):
         return [
             name for names in residual for name in names if backbone.get_submodule(name).groups == 1
@@ -233,7 +234,7 @@ def recognise_mobilenet_v2(entries: Entries) -> dict[str, Any] | None:
     if any(key.startswith('features.1.conv.') for key in entries):
         stems.append('features.0.1.weight')  # torchvision's other networks have this one, too
     stem = next((entries[key] for key in stems if key in entries), None)
-    return None if stem is None else dict(widen_factor=len(stem) / STEM_CHANNELS)
+    return None if stem is None else dict(widen_factor=len(stem) / STEM_CHANNELS_AT_WIDTH_1)
 
 
 def describe_mobilenet_v2(entries: Entries) -> str | None:

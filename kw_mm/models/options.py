@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..ops.branch import Norm
 from ..validation import closest
 from ..warehouse.budget import Budget
-from ..warehouse.kernel_attention import Norm
 from ..warehouse.sharing import Plan
 
 # what the network as a whole does, beyond replacing its layers

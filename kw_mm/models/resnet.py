@@ -67,9 +67,7 @@ class StaticResNet(StaticBackbone, ResNet):
         zero_init_residual: bool = False,
         **kwargs,
     ):
-        if depth not in self.arch_settings:
-            depths = ', '.join(map(str, self.arch_settings))
-            raise ValueError(f'depth={depth!r} is not a ResNet; choose one of {depths}')
+        check_choice('depth', depth, self.arch_settings)
         check_choice('drop_path_mode', drop_path_mode, DROP_PATH_MODES)
         _check_stages(**kwargs)
         super().__init__(
@@ -106,7 +104,7 @@ def _check_stages(
     outputs = (num_stages - 1,) if out_indices is None else out_indices
     if not set(outputs) <= set(range(num_stages)):
         raise ValueError(
-            f'out_indices={tuple(outputs)} are not all stages, which are 0 to {num_stages - 1}'
+            f'out_indices must be stages, 0 to {num_stages - 1}, got out_indices={tuple(outputs)}'
         )
 
 

@@ -28,6 +28,7 @@ from mmpretrain.models.backbones import VisionTransformer
 from ..checkpoints import LayoutNames
 from ..checkpoints.architectures import Architecture, register
 from ..checkpoints.layouts import Entries, Prefixes
+from ..validation import check_count
 from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
 from .base import KWBackbone, StaticBackbone
@@ -37,7 +38,7 @@ LINEAR_LAYERS = {'attention': ('attn.qkv', 'attn.proj'), 'ffn': ('ffn.layers.0.0
 HEAD_CHANNELS = 64
 PATCH_SIZE = 16
 # a block's hidden layer in mmpretrain's and timm's names
-BLOCK = re.compile(r'(?:layers|blocks)\.\d+\.(?:ffn\.layers\.0\.0|mlp\.fc1)\.bias$')
+HIDDEN_BIAS = re.compile(r'(?:layers|blocks)\.\d+\.(?:ffn\.layers\.0\.0|mlp\.fc1)\.bias$')
 
 
 def timm_vision_transformer(num_layers: int) -> Prefixes:
@@ -126,11 +127,7 @@ def vision_transformer_plan(num_layers: int, blocks_per_group: int = 3) -> Plan:
     Raises:
         ValueError: A group without blocks.
     """
-    if not isinstance(blocks_per_group, int) or blocks_per_group < 1:
-        raise ValueError(
-            f'blocks_per_group={blocks_per_group!r} is not a positive number of blocks; use for '
-            'example 3'
-        )
+    check_count('blocks_per_group', blocks_per_group, 'use for example 3')
     plan: dict[str, list[str]] = {}
     for block in range(num_layers):
         for kind, layers in LINEAR_LAYERS.items():
@@ -141,7 +138,7 @@ def vision_transformer_plan(num_layers: int, blocks_per_group: int = 3) -> Plan:
 
 def recognise_vision_transformer(entries: Entries) -> dict[str, Any] | None:
     """Arch, patch size and image size of a vision transformer's weights; None for others."""
-    hidden = [len(value) for key, value in entries.items() if BLOCK.match(key)]
+    hidden = [len(value) for key, value in entries.items() if HIDDEN_BIAS.match(key)]
     if not hidden or 'pos_embed' not in entries:
         return None
     patches, channels = entries['pos_embed'].shape[1:]

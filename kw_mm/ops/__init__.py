@@ -1,8 +1,9 @@
 """Operators in which every image of the batch has its own kernel. They need torch only."""
 
-from .backends import Backend, backend_for
+from .backends import backend_for
 from .conv import conv2d_per_image, convolve
 from .geometry import Geometry, HasGeometry
+from .interface import Backend
 from .linear import linear_per_image
 from .mix import CellGradients, SharedCells
 from .mixed import mixed_conv2d, mixed_kernels, mixed_linear

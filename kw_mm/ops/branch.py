@@ -1,12 +1,12 @@
 """What attention branches have in common: width, normalisation and first values."""
 
 from collections.abc import Callable
-from numbers import Real
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import BatchSizeError
+from ..validation import check_choice, check_positive
 
 Norm = str | Callable[[int], nn.Module]
 NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -24,6 +24,8 @@ class AttentionBranch(nn.Module):
     By it, checks and counts know attention branches from the rest of a network.
     """
 
+    one_value_per_channel = True  # of an image, where norms are; a batch of one has no statistics
+
 
 def hidden_units(in_channels: int, reduction: float, least: int = MIN_HIDDEN) -> int:
     """Width of the branch: a share ``reduction`` of the input channels, at least ``least``.
@@ -31,14 +33,7 @@ def hidden_units(in_channels: int, reduction: float, least: int = MIN_HIDDEN) ->
     Raises:
         ValueError: A share that is not a finite positive number.
     """
-    if (
-        isinstance(reduction, bool)
-        or not isinstance(reduction, Real)
-        or not 0 < reduction < float('inf')
-    ):
-        raise ValueError(
-            f'reduction={reduction!r} is not a positive number; the published models have 1/16'
-        )
+    check_positive('reduction', reduction, 'the published models have 1/16')
     return max(int(in_channels * float(reduction)), least)
 
 
@@ -50,8 +45,7 @@ def build_norm(norm: Norm, channels: int) -> nn.Module:
     """
     if callable(norm):
         return norm(channels)
-    if norm not in NORMS:
-        raise ValueError(f'attention_norm={norm!r} is unknown; choose one of {", ".join(NORMS)}')
+    check_choice('attention_norm', norm, NORMS)
     return NORMS[norm](channels)
 
 

@@ -4,20 +4,12 @@ A layer says what it wants computed. In which dtype cells are mixed, whether ker
 the backward pass, and in what memory they lie is decided here and in the backends.
 """
 
-from collections.abc import Callable
-from functools import partial
-
-import torch
 from torch import Tensor
 
-from .backends import Backend, backend_for
+from .backends import backend_for
 from .geometry import Geometry
-from .linear import linear_per_image
 from .mix import SharedCells
 from .partition import Partition
-from .precision import autocast_dtype
-from .recompute import kernels_recomputed
-from .tracing import is_traced
 
 
 def mixed_conv2d(
@@ -46,19 +38,16 @@ def mixed_conv2d(
     Returns:
         Tensor: Shape (B, C_out, H_out, W_out).
     """
-    cells = cells if isinstance(cells, SharedCells) else SharedCells(cells)
-    backend = backend_for(x)
-    fused = getattr(backend, 'mixed_conv2d', None)
-    if fused is not None:
-        out: Tensor = fused(
-            x, alpha, cells, partition, bias, geometry, recompute=recompute, keep_format=keep_format
-        )
-        return out
-
-    def use(kernels: Tensor) -> Tensor:
-        return backend.conv2d(x, kernels, bias, geometry, keep_format=keep_format)
-
-    return _with_kernels(backend, x, alpha, cells, partition, use, recompute)
+    return backend_for(x).mixed_conv2d(
+        x,
+        alpha,
+        _shared(cells),
+        partition,
+        bias,
+        geometry,
+        recompute=recompute,
+        keep_format=keep_format,
+    )
 
 
 def mixed_linear(
@@ -79,12 +68,9 @@ def mixed_linear(
     Returns:
         Tensor: Shape (B, ..., C_out).
     """
-    cells = cells if isinstance(cells, SharedCells) else SharedCells(cells)
-
-    def use(kernels: Tensor) -> Tensor:
-        return linear_per_image(x, kernels.flatten(2), bias)
-
-    return _with_kernels(backend_for(x), x, alpha, cells, partition, use, recompute)
+    return backend_for(x).mixed_linear(
+        x, alpha, _shared(cells), partition, bias, recompute=recompute
+    )
 
 
 def mixed_kernels(alpha: Tensor, cells: SharedCells | Tensor, partition: Partition) -> Tensor:
@@ -96,30 +82,8 @@ def mixed_kernels(alpha: Tensor, cells: SharedCells | Tensor, partition: Partiti
     Returns:
         Tensor: Shape (B, C_out, C_in / groups, kh, kw).
     """
-    cells = cells if isinstance(cells, SharedCells) else SharedCells(cells)
-    return backend_for(alpha).kernels(alpha, cells, partition)
+    return backend_for(alpha).kernels(alpha, _shared(cells), partition)
 
 
-def _with_kernels(
-    backend: Backend,
-    x: Tensor,
-    alpha: Tensor,
-    cells: SharedCells,
-    partition: Partition,
-    use: Callable[[Tensor], Tensor],
-    recompute: bool,
-) -> Tensor:
-    mix = partial(backend.kernels, cells=cells, partition=partition)
-    kernels = mix(alpha, transient=True)
-    if autocast_dtype(x.device.type) is None:
-        kernels = kernels.to(x.dtype)  # of cells stored in lower precision
-    if not (recompute and kernels.requires_grad) or is_traced():
-        return use(kernels)
-    weights, dtype = alpha.detach(), kernels.dtype
-
-    def mix_again() -> Tensor:
-        with torch.no_grad():
-            return mix(weights).to(dtype)
-
-    with kernels_recomputed(kernels, mix_again):
-        return use(kernels)
+def _shared(cells: SharedCells | Tensor) -> SharedCells:
+    return cells if isinstance(cells, SharedCells) else SharedCells(cells)

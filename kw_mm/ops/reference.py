@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .geometry import Geometry
+from .interface import Backend
 from .mix import SharedCells
 from .partition import Partition
 from .pool import average
@@ -40,7 +41,7 @@ def on_reference_path() -> bool:
     return not is_compiling() and _chosen.get()
 
 
-class ReferenceBackend:
+class ReferenceBackend(Backend):
     """One mixing product, a permuted copy, one convolution with groups = batch."""
 
     def pool(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 from collections import deque
 
 from mmengine.dist import is_main_process, master_only
@@ -45,7 +46,13 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process():
             local = isinstance(self.file_backend, AtomicLocalBackend)
             for folder in {runner.work_dir, *([str(self.out_dir)] if local else [])}:
-                remove_parts(folder)
+                remove_parts(folder, *self._written)
+
+    @property
+    def _written(self) -> tuple[str, ...]:
+        """Patterns of the names of what the hook writes."""
+        numbered = re.sub(r'\{.*?\}', '*', self.filename_tmpl)
+        return 'last_checkpoint', '*.pth', numbered, f'best_*_{numbered}'
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         steps = self._steps_with(step)

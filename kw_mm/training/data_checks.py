@@ -167,7 +167,7 @@ def _normalises_over_batch(model: nn.Module) -> bool:
     return any(
         isinstance(norm, nn.BatchNorm1d) and norm.training
         for branch in model.modules()
-        if isinstance(branch, AttentionBranch)
+        if isinstance(branch, AttentionBranch) and branch.one_value_per_channel
         for norm in branch.modules()
     )
 

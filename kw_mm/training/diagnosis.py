@@ -4,27 +4,13 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import MODELS
 
 from ..errors import ConfigError, UserError, one_line
-from ..validation import closest
 from .annotation_problems import problem_of_split
 
-BUILDING = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    ImportError,
-    FileNotFoundError,
-)
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-UNREGISTERED = re.compile(r'([\w.]+) is not in the .*registry')
-NOTHING_LISTED = 'need at least one array to concatenate'  # mmengine, of an empty dataset
 NO_IMAGE = 'Cannot find valid image after'  # mmdet
 NO_SUCH_LABEL = re.compile(r'Target \d+ is out of bounds')  # torch's cross entropy
 # stock LoadImageFromFile; in a worker's error they stand at the end of its stack trace
@@ -32,51 +18,6 @@ MISSING_IMAGE = re.compile(
     r"No such file or directory: '(.+?\.(?:jpe?g|png|bmp|webp|tiff?))'", re.IGNORECASE
 )
 UNDECODED_IMAGE = re.compile(r'failed to load image: (.+)$')
-MOST_QUOTED = 160  # characters of a config
-
-
-@contextmanager
-def building(part: str, cfg: Any = None) -> Iterator[None]:
-    """Name the part of the config that cannot be built.
-
-    Args:
-        part: Its key.
-        cfg: Its value, quoted where it is short.
-
-    Raises:
-        ConfigError: For every error with which a constructor refuses its arguments.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except BUILDING as error:
-        raise ConfigError(f'{part}{_quoted(cfg)} cannot be built: {_reason(error)}') from error
-
-
-def _quoted(cfg: Any) -> str:
-    text = str(cfg).replace('\n', ' ')
-    return f'={text}' if cfg is not None and len(text) <= MOST_QUOTED else ''
-
-
-def _reason(error: Exception) -> str:
-    message = one_line(error)
-    if message == NOTHING_LISTED:
-        return (
-            'no image is left of it; none has an instance of its classes, or filter_cfg leaves '
-            'all out'
-        )
-    unregistered = UNREGISTERED.match(message)
-    if not unregistered:
-        return message
-    name = unregistered.group(1)
-    close = closest(name, MODELS.module_dict, cutoff=0.6)
-    return f'type={name!r} is registered nowhere; ' + (
-        f'close to it are {", ".join(close)}'
-        if close
-        else 'is the package that defines it in custom_imports, as in '
-        "custom_imports=dict(imports=['kw_mm'])?"
-    )
 
 
 @contextmanager

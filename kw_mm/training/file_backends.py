@@ -1,4 +1,4 @@
-"""Local files written and read with care, as backends of mmengine's: atomic_local, whole_image.
+"""Files written and read with care, as backends of mmengine's: atomic_local, whole_image.
 
 Anything of OpenMMLab that takes ``backend_args`` can use them.
 """
@@ -6,10 +6,12 @@ Anything of OpenMMLab that takes ``backend_args`` can use them.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from mmengine import fileio
 from mmengine.fileio import LocalBackend, register_backend
 
-from ..errors import CheckpointError, ImageError
+from ..errors import CheckpointError, ImageError, one_line
 from ..files import atomic_write
 
 ATOMIC, WHOLE_IMAGE = 'atomic_local', 'whole_image'
@@ -63,21 +65,30 @@ class WholeImageBackend(LocalBackend):
 
     Versions of OpenCV return a JPEG file that was cut short with its lower part grey. The test
     pipelines of kw_mm's configs use it in a stock ``LoadImageFromFile``, which inferencers of
-    OpenMMLab look for by that name.
+    OpenMMLab look for by that name. A URI is read by the backend of its prefix.
+
+    Args:
+        inner: ``backend_args`` of the backend that reads, where the path does not say enough.
 
     Raises:
         ImageError: (when reading) The file is missing, empty or cut short; it names the file.
 
     Example:
         >>> dict(type='LoadImageFromFile', backend_args=dict(backend='whole_image'))
+        >>> cluster = dict(backend='petrel', path_mapping={'data/': 's3://bucket/'})
+        >>> dict(
+        ...     type='LoadImageFromFile', backend_args=dict(backend='whole_image', inner=cluster))
     """
+
+    def __init__(self, inner: dict[str, Any] | None = None):
+        self.inner = inner
 
     def get(self, filepath: str | Path) -> bytes:
         """Read an image file."""
         try:
-            data = super().get(filepath)
-        except OSError as error:
-            reason = error.strerror or str(error)
+            data = fileio.get(filepath, backend_args=self.inner)
+        except Exception as error:  # each backend has its own
+            reason = getattr(error, 'strerror', None) or one_line(error)
             raise ImageError(f'image {str(filepath)!r} cannot be read ({reason})') from error
         if is_cut_short(data):
             raise ImageError(

@@ -4,24 +4,40 @@ import ctypes
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
+from mmengine.registry import HOOKS, TRANSFORMS
 
 from ..command_line import check_checkpoint
 from ..errors import UserError
 from ..evaluation.coco_results import ResultsFile
-from ..run_config import coco_annotations, datasets_of, load_config, type_name, walk_transforms
+from ..run_config import coco_annotations, datasets_of, is_kind, load_config, walk_transforms
 from .data_checks import check_datasets
 from .diagnosis import data_explained
 from .resuming import checkpoints_of
 from .runner import KWRunner
 
-IMAGE_LOADERS = ('LoadImageFromFile', 'KWLoadImageFromFile')  # with ignore_empty
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
+@contextmanager
+def leaving_processes() -> Iterator[None]:
+    """Leave the group of processes together: gloo aborts a process that just ends.
+
+    A group that the caller has joined stays.
+    """
+    is_callers = _in_group()
+    yield
+    if _in_group() and not is_callers:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+@leaving_processes()
 def train(args: Namespace) -> None:
     """Train as ``tools/train.py`` was told.
 
@@ -52,9 +68,9 @@ def train(args: Namespace) -> None:
         if args.skip_bad_images:
             runner.logger.info('--skip-bad-images: the training pipeline has ignore_empty=True')
         runner.train()
-    _leave_processes()
 
 
+@leaving_processes()
 def test(args: Namespace) -> None:
     """Evaluate as ``tools/test.py`` was told.
 
@@ -81,28 +97,30 @@ def test(args: Namespace) -> None:
             results = ResultsFile(detections, classes, coco_annotations(cfg))
             runner.test_evaluator.metrics.append(results)
         runner.test()
-    _leave_processes()
 
 
 def skip_bad_images(cfg: Config) -> None:
     """Let a config's training pipelines leave out images that cannot be read, in place.
 
     It sets ``ignore_empty=True`` in every ``LoadImageFromFile`` and ``KWLoadImageFromFile`` of the
-    training dataset. mmcv's own leaves out only files that are missing.
+    training dataset, and in what derives from them. mmcv's own leaves out only files that are
+    missing.
 
     Raises:
         UserError: There is no such transform.
     """
+    from mmcv.transforms import LoadImageFromFile
+
     steps = [
         step
         for _, dataset in datasets_of(cfg, 'train')
         for step in walk_transforms(dataset.get('pipeline'))
-        if type_name(step).rpartition('.')[2] in IMAGE_LOADERS
+        if is_kind(step, TRANSFORMS, LoadImageFromFile, cfg.get('default_scope'))
     ]
     if not steps:
         raise UserError(
             '--skip-bad-images needs a transform that loads images in the pipeline of '
-            f'train_dataloader.dataset, and there is none; add type={IMAGE_LOADERS[-1]!r}'
+            "train_dataloader.dataset, and there is none; add type='KWLoadImageFromFile'"
         )
     for step in steps:
         step['ignore_empty'] = True
@@ -138,11 +156,8 @@ def _common_config(args: Namespace) -> Config:
     return cfg
 
 
-def _leave_processes() -> None:
-    """Leave the group of processes together: gloo aborts a process that just ends."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+def _in_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _use_amp(cfg: Config) -> None:
@@ -177,12 +192,14 @@ def _resume(cfg: Config, source: str) -> None:
 
 def _show(cfg: Config, folder: str) -> str | None:
     """Have pictures drawn; of a detector, where to write the detections."""
+    from mmdet.engine.hooks import DetVisualizationHook
+
     hook = cfg.get('default_hooks', {}).get('visualization')
     if not hook:
         raise UserError(
             '--show-dir needs default_hooks.visualization in the config, which has none'
         )
-    if type_name(hook).endswith('DetVisualizationHook'):
+    if is_kind(hook, HOOKS, DetVisualizationHook, cfg.get('default_scope')):
         hook.update(draw=True, test_out_dir=os.path.abspath(folder))
         return os.path.join(folder, 'predictions.json')
     hook.update(enable=True, out_dir=os.path.abspath(folder))

@@ -10,12 +10,13 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..building import building
 from ..checkpoints.loading import load_model_state, read_model_checkpoint
 from ..command_line import advice_on
 from ..errors import CheckpointError, ConfigError, one_line
 from ..run_config import annotation_path, walk_datasets
 from .data_checks import check_classes, check_training_data
-from .diagnosis import building, full_disk_explained
+from .diagnosis import full_disk_explained
 from .resuming import check_optimizer, newest_intact, read_to_resume, reorder_old_state
 
 MOST_LISTED = 400  # characters of torch's list of what does not fit

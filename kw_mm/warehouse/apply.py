@@ -202,8 +202,7 @@ def _check_common_channels(kernels: Sequence[KernelShape]) -> None:
             raise ValueError(
                 f'its layers share no cell: no number above 1 divides all their {side} channels '
                 f'({", ".join(map(str, sorted(set(channels))))}); put layers in one warehouse '
-                'whose '
-                'channels have a large common divisor'
+                'whose channels have a large common divisor'
             )
 
 
@@ -217,8 +216,8 @@ def _build_attention(
     channels = plain.in_channels if isinstance(plain, nn.Conv2d) else plain.in_features
     if not 0 < basis_ratio <= 1:
         raise ValueError(
-            f'nonlocal_basis_ratio={basis_ratio!r} is outside (0, 1]; 1 is full attention, '
-            'the published R50 1/2x has 1/16'
+            f'nonlocal_basis_ratio must be in (0, 1], got nonlocal_basis_ratio={basis_ratio!r}; '
+            '1 is full attention, the published R50 1/2x has 1/16'
         )
     if basis_ratio == 1 or start.num_cells == cells:
         return KernelAttention(channels, start, cells, **options)

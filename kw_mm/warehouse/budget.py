@@ -1,7 +1,8 @@
 """The budget b = n / m_t: cells that a warehouse holds per mixture (paper, Sec. 3.3)."""
 
 from fractions import Fraction
-from numbers import Real
+
+from ..validation import check_positive
 
 Budget = int | float | Fraction
 
@@ -12,14 +13,7 @@ def as_budget(value: Budget) -> Fraction:
     Raises:
         ValueError: Not a finite positive number.
     """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (Real, Fraction))
-        or not 0 < value < float('inf')
-    ):
-        raise ValueError(
-            f'budget={value!r} is not a positive number; use for example 0.25, 0.5, 1, 2 or 4'
-        )
+    check_positive('budget', value, 'use for example 0.25, 0.5, 1, 2 or 4')
     return Fraction(value).limit_denominator(10_000)
 
 

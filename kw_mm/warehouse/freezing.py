@@ -2,18 +2,16 @@
 
 from torch import nn
 
+from ..validation import check_choice
 from .apply import kw_layers
 from .warehouses import Warehouses
 
-MODES = ('none', 'exclusive', 'strict')
+FREEZE_MODES = ('none', 'exclusive', 'strict')
 
 
 def check_freeze_mode(mode: str) -> None:
     """Raises ValueError for an unknown mode."""
-    if mode not in MODES:
-        raise ValueError(
-            f'freeze_warehouses={mode!r} is unknown; choose one of {", ".join(map(repr, MODES))}'
-        )
+    check_choice('freeze_warehouses', mode, FREEZE_MODES)
 
 
 def freeze_warehouses(module: nn.Module, mode: str) -> None:

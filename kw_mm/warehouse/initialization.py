@@ -31,11 +31,10 @@ def one_to_one(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
     """Give every mixture its own start cell while they last, then the zero cell (Sec. 3.4).
 
     The published rules cover whole b (mixture i of a layer starts at the layer's first cell + i b)
-    and b = 1/k where every layer's m is a multiple of k (mixture i gets the next free cell when ``i
-    % k == (i // k) % k``). For any
-    other budget the rule is ours: over all mixtures of the warehouse, cell ``floor(i b)`` for b >=
-        1, and for b < 1
-    the next cell where ``floor((i + 1) b) > floor(i b)``.
+    and b = 1/k where every layer's m is a multiple of k (mixture i gets the next free cell when
+    ``i % k == (i // k) % k``). For any other budget the rule is ours: over all mixtures of the
+    warehouse, cell ``floor(i b)`` for b >= 1, and for b < 1 the next cell where
+    ``floor((i + 1) b) > floor(i b)``.
 
     Args:
         mixtures: m of every layer that draws on the warehouse, in plan order.
@@ -68,9 +67,8 @@ def several_cells(mixtures: Sequence[int], budget: Fraction) -> list[Start]:
     """
     if budget < 1:
         raise ValueError(
-            "start='several_cells' needs cells for every mixture, a budget of 1 or more, not "
-            f'{budget}; '
-            "below, 'one_to_one' and 'shared_cell' work"
+            "start='several_cells' needs a budget of 1 or more (cells for every mixture), got "
+            f"{budget}; below, 'one_to_one' and 'shared_cell' work"
         )
     return _starts(
         mixtures,

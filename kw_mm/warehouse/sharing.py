@@ -110,8 +110,7 @@ def across_two_stages(plan: dict[str, WarehousePlan]) -> dict[str, WarehousePlan
     """Join the warehouses of the first and second stage, of the third and fourth, ...
 
     Warehouses are known by the names of the published plans: ``stage1``, or ``stage1_depthwise``
-        and the like, which
-    join their own kind. Warehouses of other names stay.
+    and the like, which join their own kind. Warehouses of other names stay.
 
     Raises:
         ValueError: No warehouse has such a name, or two to be joined differ in budget or cell

@@ -7,10 +7,10 @@ from mmengine.registry import MODELS
 
 from kw_mm.analysis import benchmarking
 from kw_mm.analysis.benchmarking import measure, peak_memory, step_of
-from kw_mm.analysis.profiling import PARTS, profile_forward
+from kw_mm.analysis.profiling import TIMED_PARTS, profile_forward
 from kw_mm.analysis.variants import (
+    BENCHMARK_MODES,
     KINDS,
-    MODES,
     NETWORKS,
     Setting,
     build,
@@ -66,7 +66,7 @@ def test_an_unknown_model_is_refused(name):
 def test_the_profile_accounts_for_the_whole_pass_and_leaves_no_trace():
     backbone = KWResNet(18, 1).eval()
     parts = profile_forward(backbone, torch.randn(1, 3, 64, 64), repetitions=1)
-    assert tuple(parts) == PARTS and all(seconds > 0 for seconds in parts.values())
+    assert tuple(parts) == TIMED_PARTS and all(seconds > 0 for seconds in parts.values())
     for owner in (backbone, backbone.layer2[0].conv1, backend_for(torch.randn(1))):
         assert not {'forward', 'weigh', 'kernels'} & set(vars(owner))
     with pytest.raises(ValueError, match='StaticResNet has no kernel warehouses'):
@@ -148,7 +148,7 @@ def test_the_defaults_can_be_measured(capsys, monkeypatch):
 
     monkeypatch.setattr(benchmarking, 'measure', measure_small)
     assert run_here('benchmark', capsys=capsys, monkeypatch=monkeypatch).code == 0
-    assert measured == [('kw1x-r50', mode, True) for mode in MODES]
+    assert measured == [('kw1x-r50', mode, True) for mode in BENCHMARK_MODES]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_heads_of_a_detector_see_1000_boxes_and_100_masks():
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('x = 1', 'has no model'),
+        ('x = 1', 'must have a model'),
         ("model = dict(type='Nonsense')", 'cannot be built.*Nonsense'),
         (
             "custom_imports = dict(imports=['kw_mm'])\nmodel = dict(type='KWResNet', depth=20)",

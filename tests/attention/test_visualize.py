@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import LoadAnnotations
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.registry import TRANSFORMS
@@ -13,8 +14,8 @@ from mmpretrain.registry import TRANSFORMS
 from kw_mm.attention.recording import record_attention
 from kw_mm.attention.samples import file_samples
 from kw_mm.attention.visualize import visualize_attention
+from kw_mm.building import build_model
 from kw_mm.errors import UserError
-from kw_mm.models.building import build_model
 from kw_mm.run_config import load_config
 from kw_mm.warehouse import kw_layers
 
@@ -120,6 +121,25 @@ def test_a_pipeline_of_classes(tmp_path):
             step.type = TRANSFORMS.get(step.type)
     by_class = file_samples(cfg, [str(tmp_path / 'image0.png')])
     assert np.array_equal(by_name[0].image, by_class[0].image)
+
+
+def test_annotations_are_left_out_and_errors_without_words_named(tmp_path):
+    cfg = load_config(str(classifier(tmp_path, dict(type='KWResNet', depth=18), 512)))
+
+    class Truth(LoadAnnotations):
+        """Known by its class."""
+
+    class Annotations:
+        """No kind of it, whatever it is called; without a message, too."""
+
+        def __call__(self, data):
+            raise RuntimeError()
+
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type=Truth))
+    assert len(file_samples(cfg, [str(tmp_path / 'image0.png')])) == 1
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type=Annotations))
+    with pytest.raises(UserError, match=r'does not pass the test pipeline: .*RuntimeError'):
+        file_samples(cfg, [str(tmp_path / 'image0.png')])
 
 
 def test_what_cannot_be_drawn_is_said_in_one_sentence(tmp_path):

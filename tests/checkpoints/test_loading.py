@@ -134,3 +134,21 @@ def test_a_file_of_another_network_is_named(tmp_path):
     model = classifier(dict(type='KWResNet', depth=50), 2048)
     with pytest.raises(CheckpointError, match='file.pth.* ResNet-18 .*KWResNet is ResNet-50'):
         load_weights(model, str(tmp_path / 'file.pth'))
+
+
+@pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', '_orig_mod.module.'])
+def test_openmmlabs_own_files_load_from_inside_wrappers(prefix, tmp_path):
+    source, model = (classifier(dict(type='StaticResNet', depth=18), 512) for _ in range(2))
+    wrapped = {prefix + key: value for key, value in source.state_dict().items()}
+    torch.save(dict(state_dict=wrapped, epoch=3), tmp_path / 'file.pth')
+    content = load_weights(model, str(tmp_path / 'file.pth'), strict=False)
+    assert content['epoch'] == 3
+    assert_equal(model.state_dict(), source.state_dict())
+
+
+def test_a_file_of_which_nothing_fits_is_refused(tmp_path):
+    path, model = str(tmp_path / 'file.pth'), classifier(dict(type='ResNet', depth=18), 512)
+    others = {f'student.{key}': value for key, value in model.state_dict().items()}
+    torch.save(dict(state_dict={**others, 'neck.x': torch.zeros(1)}), path)
+    with pytest.raises(CheckpointError, match='keys must be .*backbone.conv1.*got student.back'):
+        load_weights(model, path, strict=False, logger='silent')

@@ -165,3 +165,17 @@ def test_a_reminder_where_the_temperature_stays_0(monkeypatch):
     backbone.set_temperature(0)
     backbone(x), backbone(x)
     assert len(lines) == 1 and 'AttentionTemperatureHook' in lines[0]
+
+
+def test_no_reminder_after_a_refused_load_or_other_weights(monkeypatch):
+    lines = []
+    monkeypatch.setattr('kw_mm.models.base.print_log', lambda line, **kwargs: lines.append(line))
+    backbone, x = KWResNet(18), torch.randn(2, 3, 32, 32)
+    with pytest.raises(CheckpointError):
+        backbone.load_state_dict({**ResNet(18).state_dict(), 'other': torch.zeros(1)})
+    backbone(x)
+    assert not lines
+    backbone.load_state_dict(ResNet(18).state_dict())
+    backbone.load_state_dict(KWResNet(18).state_dict())
+    backbone(x)
+    assert not lines

@@ -120,7 +120,8 @@ def test_choice(monkeypatch):
         choose_backend(FAST, use_mp_eval=True)
     with pytest.raises(
         ValueError,
-        match="backend='fast' is unknown; choose one of 'auto', 'pycocotools', 'faster-coco-eval'",
+        match="backend must be one of 'auto', 'pycocotools', 'faster-coco-eval', "
+        "got backend='fast'",
     ):
         choose_backend('fast')
 

@@ -6,10 +6,10 @@ from mmdet.structures import DetDataSample
 from run_tools import ROOT
 from torch import nn
 
+from kw_mm.building import build_model
 from kw_mm.errors import UserError
 from kw_mm.export import BackbonePart, DetectorPart, runner, write
 from kw_mm.export.comparison import deviation
-from kw_mm.models.building import build_model
 from kw_mm.run_config import load_config
 
 RETINANET = {

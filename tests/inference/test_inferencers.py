@@ -1,20 +1,25 @@
 """mmdet's and mmpretrain's inferencers with kw_mm's configs and checkpoints."""
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import cv2
 import mmdet.utils
 import mmpretrain.utils
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmdet.apis import DetInferencer
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
 from prediction import CONFIG, blobs
 from run_tools import ROOT
 
+from kw_mm.building import build_model
 from kw_mm.errors import ImageError, UserError
 from kw_mm.inference import KWClassificationInferencer, KWDetInferencer, load_inferencer
-from kw_mm.models.building import build_model
 from kw_mm.run_config import load_config
 
 CLASSIFIER = str(ROOT / 'configs/demo/kw_mbv2_imagenet_mini.py')
@@ -114,6 +119,54 @@ def test_loaders_that_leave_out_what_they_cannot_read(weights, tmp_path):
         KWDetInferencer(cfg, str(weights)).read_image(str(tmp_path / 'nowhere.jpg'))
 
 
+@pytest.fixture
+def server(pictures, monkeypatch):
+    """Where the pictures are on the network."""
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    handler = partial(SimpleHTTPRequestHandler, directory=str(pictures))
+    handler.log_message = None
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def test_images_from_the_network(weights, picture, server):
+    infer = KWDetInferencer(CONFIG, str(weights))
+    found = infer(f'{server}/000000000009.png', return_vis=True)
+    same(found['predictions'][0], infer(picture)['predictions'][0])
+    assert np.array_equal(
+        found['visualization'][0], infer(picture, return_vis=True)['visualization'][0]
+    )
+    with pytest.raises(ImageError, match='nowhere.png.* cannot be read .*404'):
+        infer.read_image(f'{server}/nowhere.png')
+
+
+def test_a_classifiers_pictures_of_arrays_have_the_colours_of_files(
+    classifier_weights, picture, tmp_path
+):
+    infer = KWClassificationInferencer(CLASSIFIER, classifier_weights)
+    for given in (picture, cv2.imread(picture)):
+        infer(given, show_dir=str(tmp_path / 'drawn'))
+    drawn = [cv2.imread(str(path)) for path in sorted((tmp_path / 'drawn').iterdir())]
+    assert len(drawn) == 2 and np.array_equal(*drawn)
+
+
+def test_steps_are_known_by_their_class(weights, picture):
+    """Not by letters of their names."""
+    cfg, kinds = load_config(CONFIG), {}
+    for base in (LoadImageFromFile, LoadAnnotations):
+        kinds[base] = type(f'Own{len(kinds)}', (base,), {})
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[0] = dict(type=kinds[LoadImageFromFile])
+    pipeline.insert(1, dict(type=kinds[LoadAnnotations]))
+    found = KWDetInferencer(cfg, str(weights))(picture)['predictions'][0]
+    same(found, KWDetInferencer(CONFIG, str(weights))(picture)['predictions'][0])
+    pipeline[0] = dict(type='LoadImageFromNDArray')
+    with pytest.raises(UserError, match='with LoadImageFromFile in it'):
+        KWDetInferencer(cfg, str(weights))
+
+
 def test_images_of_floats(weights, picture):
     cfg = load_config(CONFIG)
     cfg.test_dataloader.dataset.pipeline[0] = dict(type='LoadImageFromFile', to_float32=True)
@@ -159,5 +212,5 @@ def test_a_config_without_a_loader(weights):
 def test_a_config_without_a_model(weights, kind):
     cfg = load_config(CONFIG)
     cfg.model = kind and dict(type=kind)
-    with pytest.raises(UserError, match='has no model|NoSuchModel'):
+    with pytest.raises(UserError, match='must have a model|NoSuchModel'):
         load_inferencer(cfg, str(weights))

@@ -94,7 +94,9 @@ def test_frozen_stages_freeze_the_attention():
 
 
 def test_unknown_attention_is_refused():
-    with pytest.raises(ValueError, match="attention='ca'.*'se', 'cbam', 'eca'"):
+    with pytest.raises(
+        ValueError, match="attention must be one of .*'se', 'cbam', 'eca', got attention='ca'"
+    ):
         AttentionResNet(18, 'ca')
 
 

@@ -107,13 +107,13 @@ def test_which_layers_are_dynamic():
         (
             lambda: DynamicResNet(18, 'ODConv2d'),
             TypeError,
-            r"conv='ODConv2d' is not a config such as dict\(type='ODConv2d'",
+            r"conv must be a config such as dict\(type='ODConv2d'.*, got conv='ODConv2d'",
         ),
         (lambda: DynamicMobileNetV2(), TypeError, 'conv=None'),
         (
             lambda: DynamicResNet(18, dict(type='OmniConv')),
             ValueError,
-            "'OmniConv' is unknown; there are .*ODConv2d",
+            "conv type must be one of .*ODConv2d.*, got 'OmniConv'",
         ),
         (lambda: DynamicResNet(18, dict(OD, num_kernels=0)), ValueError, 'num_kernels=0'),
         (
@@ -131,7 +131,7 @@ def test_which_layers_are_dynamic():
         (
             lambda: classifier(10, 8, linear=dict(type='ODLinear')),
             ValueError,
-            "'ODLinear' is unknown",
+            "linear.type must be one of .*, got linear.type='ODLinear'",
         ),
     ],
 )

@@ -36,7 +36,7 @@ def test_static_layers_of_resnet50():
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(depth=20), 'depth=20 .*18, 34, 50, 101, 152'),
+        (dict(depth=20), 'must be one of 18, 34, 50, 101, 152, got depth=20'),
         (dict(depth=18, budget=0), 'budget=0'),
         (dict(depth=18, budget='1x'), "budget='1x'"),
         (dict(depth=18, budget=0.3), r'budget=0.3 .*nearest'),

@@ -208,6 +208,25 @@ def test_under_autocast_gradients_are_float32_and_close(x, dtype):
         assert torch.cosine_similarity(found[key].flatten(), value.flatten(), dim=0) > 0.95, key
 
 
+@pytest.mark.parametrize('dtype', HALF)
+def test_kernels_mixed_again_are_those_of_autocast(x, dtype, monkeypatch):
+    """Else they would take twice the memory, and be rounded differently."""
+    mixed, kernels = [], CPU.kernels
+
+    def recorded(*args, **options):
+        mixed.append(kernels(*args, **options))
+        return mixed[-1]
+
+    def run(net, x):
+        with torch.autocast('cpu', dtype=dtype):
+            return net(x).float()
+
+    expected = gradients(network(), x, run)
+    monkeypatch.setattr(CPU, 'kernels', recorded)
+    same(gradients(network(assemble_checkpoint=True), x, run), expected)
+    assert len(mixed) == 4 + 4 and {one.dtype for one in mixed} == {dtype}
+
+
 @pytest.mark.parametrize('behind_autograd', [False, True])
 def test_cells_cast_for_autocast_are_those_of_the_step(x, behind_autograd):
     """In the usual loop a step's loss, and so its graph, lives until the next one's is there."""

@@ -180,6 +180,8 @@ def test_a_share_of_the_common_divisor_is_a_cell_or_refused(channels, parts):
     ),
 )
 def test_what_is_no_budget_is_refused(plain, budget):
-    with pytest.raises(ValueError, match='is not a positive number; use for example') as error:
+    with pytest.raises(
+        ValueError, match='budget must be a positive number, got .*; use for example'
+    ) as error:
         put(plain, budget=budget)
     assert is_one_sentence(error)

@@ -5,9 +5,9 @@ import torch
 from in_process import run_here
 from run_tools import ROOT
 
+from kw_mm.building import build_model
 from kw_mm.errors import UserError
 from kw_mm.export import export, runner
-from kw_mm.models.building import build_model
 from kw_mm.run_config import load_config
 
 CONFIG = ROOT / 'configs/demo/mask_rcnn_kw_shapes.py'

@@ -282,12 +282,24 @@ def test_death_at_any_step_leaves_a_whole_checkpoint_and_resuming_tidies_up(
         assert die_at < 2
     for path in tmp_path.glob('*.pth'):
         assert 'state_dict' in torch.load(path, weights_only=False)
-    (tmp_path / '.epoch_9.pth.part').write_text('left over')
+    leftovers = ['.epoch_9.pth.part', '.best_top1_epoch_9.pth.part', '.last_checkpoint.part']
+    for name in leftovers:
+        (tmp_path / name).write_text('left over')
     runner(tmp_path, resume=True, **options).train()
     assert [name for name in names(tmp_path) if not name.startswith('best')] == [
         'epoch_3.pth',
         'last_checkpoint',
     ]
+
+
+def test_only_parts_of_checkpoints_are_leftovers(tmp_path):
+    """Others may be another process's, which is still writing."""
+    others = ['.predictions.json.part', '.curves.png.part']
+    for name in (*others, '.at_9.part', '.best_top1_at_9.part'):
+        (tmp_path / name).write_text('a part')
+    (tmp_path / '.old.pth.part').mkdir()
+    runner(tmp_path, interval=3, filename_tmpl='at_{:d}').train()
+    assert names(tmp_path) == sorted([*others, 'at_3', 'last_checkpoint'])
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.runner import Runner
 from torch import nn
 
-from kw_mm.compared import ODConv2d
+from kw_mm.compared import CGCConv2d, ODConv2d
 from kw_mm.errors import BatchSizeError, UserError
 from kw_mm.training.data_checks import check_batches, check_classes, check_instances, parts_of
 from kw_mm.warehouse import apply_kernel_warehouse
@@ -75,6 +76,10 @@ def test_batches_of_one_image(images, size, options, fits):
 def test_every_kind_of_attention_branch_is_known_by_its_type():
     with pytest.raises(BatchSizeError, match='batch_size=1 '):
         check_batches(loader(6, 1), nn.Sequential(ODConv2d(8, 8, 1)))
+
+    gated = CGCConv2d(16, 16, 3)  # its norms get vectors
+    check_batches(loader(6, 1), gated)
+    gated(torch.randn(1, 16, 8, 8))
 
     class Attention(nn.BatchNorm1d):
         """No branch, whatever it is called."""

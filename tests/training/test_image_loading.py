@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from mmengine.fileio import BaseStorageBackend
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -86,6 +88,36 @@ def test_mmcvs_own_loader_with_the_backend_for_whole_images(tmp_path):
         path.write_bytes(FILES[name][:-100])
         with pytest.raises(ImageError, match=r"^image '\S+x.jpg' cannot be read \(the file ends"):
             load(dict(img_path=str(path)))
+
+
+class Bucket(BaseStorageBackend):
+    """Storage of images, as with ``s3://``."""
+
+    def get(self, filepath):
+        return FILES[filepath.removeprefix('bucket://')]
+
+    get_text = get
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """Registered for one test."""
+    monkeypatch.setattr(fileio.io, 'backend_instances', {})
+    for registered in (fileio.backends.backends, fileio.backends.prefix_to_backends):
+        monkeypatch.setitem(registered, 'bucket', Bucket)
+
+
+@pytest.mark.parametrize('options', [dict(), dict(inner=dict(backend='bucket'))], ids=str)
+def test_whole_images_from_remote_storage(bucket, options, monkeypatch):
+    load = LoadImageFromFile(backend_args=dict(backend='whole_image', **options))
+    prefix = '' if options else 'bucket://'
+    expected = LoadImageFromFile()(dict(img_path='bucket://baseline'))['img']
+    assert np.array_equal(load(dict(img_path=f'{prefix}baseline'))['img'], expected)
+    with pytest.raises(ImageError, match=r"^image '\S*nowhere' cannot be read \(there is no"):
+        load(dict(img_path=f'{prefix}nowhere'))
+    monkeypatch.setitem(FILES, 'half', FILES['baseline'][:-100])
+    with pytest.raises(ImageError, match=r"^image '\S*half' cannot be read \(the file ends"):
+        load(dict(img_path=f'{prefix}half'))
 
 
 class Files:

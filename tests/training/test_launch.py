@@ -1,8 +1,10 @@
 import pytest
+import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 
 from kw_mm.errors import UserError
-from kw_mm.training.launch import skip_bad_images
+from kw_mm.training.launch import _show, leaving_processes, skip_bad_images
 
 
 def config(*pipelines):
@@ -26,3 +28,41 @@ def test_every_image_loader_of_the_training_set_may_leave_images_out():
 def test_without_an_image_loader_the_option_is_refused():
     with pytest.raises(UserError, match="--skip-bad-images needs .*'KWLoadImageFromFile'"):
         skip_bad_images(config([dict(type='LoadImageFromNDArray')]))
+
+
+def test_image_loaders_are_known_by_their_class():
+    class Own(LoadImageFromFile):
+        """Any name will do."""
+
+    class NotLoadImageFromFile:
+        """So will this one."""
+
+    cfg = config([dict(type=Own), dict(type=NotLoadImageFromFile)])
+    skip_bad_images(cfg)
+    (first,) = cfg.train_dataloader.dataset.dataset.datasets
+    assert first.pipeline == [dict(type=Own, ignore_empty=True), dict(type=NotLoadImageFromFile)]
+
+
+def test_drawing_hooks_are_known_by_their_class(tmp_path):
+    hook = dict(type='GroundingVisualizationHook')
+    cfg = Config(dict(default_scope='mmdet', default_hooks=dict(visualization=hook)))
+    assert _show(cfg, str(tmp_path)) == str(tmp_path / 'predictions.json')
+    cfg.default_hooks.visualization = dict(type='mmpretrain.VisualizationHook')
+    assert _show(cfg, str(tmp_path)) is None and cfg.default_hooks.visualization.enable
+
+
+def join_group(file):
+    torch.distributed.init_process_group('gloo', init_method=f'file://{file}', rank=0, world_size=1)
+
+
+def test_only_an_own_group_of_processes_is_left(tmp_path):
+    with leaving_processes():
+        join_group(tmp_path / 'own')
+    assert not torch.distributed.is_initialized()
+    join_group(tmp_path / 'callers')
+    try:
+        with leaving_processes():
+            pass
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()

@@ -123,13 +123,17 @@ def test_plain_init_makes_start_cells_a_plain_network():
         ({'a': ['0']}, dict(budget=0.3), 'budget=0.3'),
         ({'a': ['0']}, dict(init='zeros'), "init='zeros'"),
         ({'a': ['0']}, dict(cell_ratio=(1 / 3, 1)), "warehouse 'a': cell_ratio"),
-        ({'a': ['0']}, dict(cell_ratio=2), r'cell_ratio=2 .*\(0.5, 0.5\)'),
+        ({'a': ['0']}, dict(cell_ratio=2), r'got cell_ratio=2; .*\(0.5, 0.5\)'),
         ({'a': dict(layers=['0'], cell_ratio=(1,))}, {}, r'cell_ratio=\(1,\)'),
         ({'a': ['0']}, dict(nonlocal_basis_ratio=0), 'nonlocal_basis_ratio=0'),
-        ({'a': ['0']}, dict(reduction='x'), "reduction='x'.*1/16"),
+        ({'a': ['0']}, dict(reduction='x'), "got reduction='x'; .*1/16"),
         ({'a': ['0']}, dict(reduction=True), 'reduction=True'),
-        ({'a': ['0']}, dict(partition='no'), "partition='no' is neither True nor False"),
-        ({'a': ['0']}, dict(assemble_checkpoint=1), 'assemble_checkpoint=1'),
+        ({'a': ['0']}, dict(partition='no'), "partition must be True or False, got partition='no'"),
+        (
+            {'a': ['0']},
+            dict(assemble_checkpoint=1),
+            'assemble_checkpoint must be True or False, got assemble_checkpoint=1',
+        ),
     ],
 )
 def test_bad_input_is_refused_with_its_name_and_the_network_left_alone(plan, options, message):

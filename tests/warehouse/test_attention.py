@@ -96,7 +96,10 @@ def test_one_image_trains_with_layer_norm():
 
 
 def test_unknown_normalisation_is_refused():
-    with pytest.raises(ValueError, match="attention_norm='BN3d'.*BN1d, SyncBN, LN"):
+    with pytest.raises(
+        ValueError,
+        match="attention_norm must be one of 'BN1d', 'SyncBN', 'LN'.*, got attention_norm='BN3d'",
+    ):
         KernelAttention(32, START, CELLS, norm='BN3d')
 
 

@@ -63,5 +63,8 @@ def test_reduced_attention_without_a_zero_cell():
 
 
 def test_unknown_functions_are_refused():
-    with pytest.raises(ValueError, match="attention_function='tanh'.*'caf', 'softmax'"):
+    with pytest.raises(
+        ValueError,
+        match="attention_function must be one of 'caf', 'softmax'.*, got attention_function='tanh'",
+    ):
         KernelAttention(32, START, 4, function='tanh')

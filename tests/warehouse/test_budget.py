@@ -9,7 +9,7 @@ from kw_mm.warehouse.initialization import beta_of, kaiming_cells_, one_to_one
 
 @pytest.mark.parametrize('value', [0, -1, '1x', True, None, float('nan'), float('inf')])
 def test_a_budget_that_is_no_positive_number_is_refused(value):
-    with pytest.raises(ValueError, match='budget='):
+    with pytest.raises(ValueError, match='budget must be'):
         as_budget(value)
 
 

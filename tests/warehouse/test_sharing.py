@@ -159,8 +159,11 @@ def test_plain_kernels_can_be_placed_whatever_is_shared(partition, sharing_range
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(start='many'), "start='many'.*'one_to_one'"),
-        (dict(sharing_range='block'), "sharing_range='block'.*'layer', 'stage', 'two_stages'"),
+        (dict(start='many'), "start must be one of 'one_to_one'.*, got start='many'"),
+        (
+            dict(sharing_range='block'),
+            "must be one of 'layer', 'stage', 'two_stages', got sharing_range='block'",
+        ),
         (dict(attention_function='tanh'), "attention_function='tanh'"),
         (dict(start='shared_cell', budget=2), "warehouse 'stage1': start='shared_cell'"),
     ],

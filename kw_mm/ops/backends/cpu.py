@@ -192,4 +192,4 @@ def is_worth_recycling(shape: Sequence[int], like: Tensor) -> bool:
     """
     large = math.prod(shape) * like.element_size() >= MAPPED_BYTES
     has_contents = type(like) in (Tensor, nn.Parameter) and type(torch.empty(0)) is Tensor
-    return large and has_contents and like.device.type == 'cpu'
+    return large and has_contents

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..geometry import Geometry
+from ..interface import Backend
 from ..linear import linear_per_image
 from ..mix import SharedCells, mix_cells
 from ..partition import Partition
@@ -22,7 +23,7 @@ from ..reference import grouped_conv2d
 from ..tracing import is_traced
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """1x1: a matrix product; few positions: patches and a matrix product; else grouped."""
 
     def pool(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
-import mmcv
 import numpy as np
 import torch
 
@@ -17,6 +15,7 @@ from ..errors import ImageError, UserError
 from ..evaluation.coco_results import category_ids, coco_results, write_results
 from ..run_config import coco_annotations, load_config
 from ..validation import few
+from .drawings import write_picture, write_video
 from .inferencers import KWClassificationInferencer, KWDetInferencer, load_inferencer
 from .inputs import find_inputs, output_names, read_video
 
@@ -91,14 +90,14 @@ class Detection:
         """Pictures, and ``predictions.json`` of them all.
 
         Raises:
-            UserError: Names the damaged ones, after all others are done.
+            UserError: Names the damaged ones, after all others are done; or one cannot be written.
         """
         results: list[dict[str, Any]] = []
         damaged: list[Path] = []
         names, image_ids = output_names(paths), _image_ids(paths)
         for path, image in _readable(self.infer, paths, damaged):
             drawn, found = self._detect(image, image_ids[path], path)
-            mmcv.imwrite(drawn, str(self.out / names[path]))
+            write_picture(self.out / names[path], drawn)
             print(f'{self.out / names[path]}: {self._summary(found)}')
             results += found
         _write(self.out / 'predictions.json', results)
@@ -108,23 +107,20 @@ class Detection:
         """A video, and ``<name>.json``, in which image ids are numbers of frames from 0 on.
 
         Raises:
-            UserError: It cannot be read.
+            UserError: It cannot be read, or what is drawn cannot be written.
         """
         rate, frames = read_video(path)
         results: list[dict[str, Any]] = []
-        writer = None
-        for number, frame in enumerate(frames):
-            drawn, found = self._detect(frame, number, path)
-            if writer is None:
-                size = drawn.shape[1], drawn.shape[0]
-                writer = cv2.VideoWriter(
-                    str(self.out / name), cv2.VideoWriter_fourcc(*'mp4v'), rate, size
-                )
-            writer.write(drawn)
-            results += found
-        writer.release()
+
+        def drawings() -> Iterator[np.ndarray]:
+            for i, frame in enumerate(frames):
+                drawn, found = self._detect(frame, i, path)
+                results.extend(found)
+                yield drawn
+
+        number = write_video(self.out / name, rate, drawings())
         _write(self.out / f'{Path(name).stem}.json', results)
-        print(f'{self.out / name}: {number + 1} frames, {self._summary(results)}')
+        print(f'{self.out / name}: {number} frames, {self._summary(results)}')
 
     def _detect(
         self, image: np.ndarray, image_id: int, path: Path
