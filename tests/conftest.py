@@ -20,6 +20,20 @@ settings.register_profile(
 settings.register_profile('search', deadline=None, max_examples=3000, print_blob=True)
 settings.load_profile('repeatable')
 
+# The files that take longest come first, so that no process waits for another's at the end.
+LONGEST = (
+    'training/test_kill_and_resume.py',
+    'configs/test_configs.py',
+    'models/test_golden.py',
+    'docs/test_doc_blocks.py',
+    'tools/test_bad_input.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
 
 @pytest.fixture(autouse=True)
 def _seed():

@@ -7,4 +7,5 @@ cd "$root"
 # Processes with one thread each take two thirds of the time of one process with all threads.
 cores=$(nproc 2>/dev/null || echo 2)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec .venv/bin/python -m pytest -n $((cores < 4 ? cores : 4)) --dist loadfile "$@"
+# In the order of tests/conftest.py, a file at a time.
+exec .venv/bin/python -m pytest -n $((cores < 4 ? cores : 4)) --dist loadfile --no-loadscope-reorder "$@"

@@ -113,7 +113,7 @@ def test_torchvision_names_become_mmpretrains():
     'content, to, message',
     [
         (ResNet(18).state_dict(), 'published', 'no published KernelWarehouse layout'),
-        (ResNet(18).state_dict(), 'onnx', "to must be one of 'kw_mm', .*, got 'onnx'"),
+        (ResNet(18).state_dict(), 'onnx', "to must be one of 'kw_mm', .*, got to='onnx'"),
         (
             {'a.weight': torch.zeros(1)},
             'kw_mm',
