@@ -6,27 +6,13 @@ import pickle
 import pytest
 import torch
 from half import HALF
+from shared_warehouse import shared_warehouse_network as network
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from kw_mm.ops import reference_path
 from kw_mm.ops.backends import CPU, cpu
 from kw_mm.warehouse import apply_kernel_warehouse
-
-
-def network(**options):
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 16, 1),
-        nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1, groups=16),
-        nn.ReLU(),
-        nn.Conv2d(16, 8, 1),
-    )
-    plan = {'shared': ['0', '2', '6'], 'depthwise': ['4']}
-    return apply_kernel_warehouse(net, plan, attention_norm='LN', **options)
 
 
 def gradients(net, x, run=lambda net, x: net(x)):

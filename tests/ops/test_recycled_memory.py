@@ -4,29 +4,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from torch import nn
+from shared_warehouse import shared_warehouse_network
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kw_mm.ops.backends import cpu
-from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
+from kw_mm.warehouse import kw_layers
 
 
 @pytest.fixture
 def net(monkeypatch):
     monkeypatch.setattr(cpu, 'MAPPED_BYTES', 1)
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 16, 1),
-        nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1, groups=16),
-        nn.ReLU(),
-        nn.Conv2d(16, 8, 1),
-    )
-    net = apply_kernel_warehouse(
-        net, {'shared': ['0', '2', '6'], 'depthwise': ['4']}, attention_norm='LN'
-    )
+    net = shared_warehouse_network()
     net.warehouses.set_temperature(0)
     return net.eval()
 
