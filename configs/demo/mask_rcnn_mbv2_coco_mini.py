@@ -1,4 +1,4 @@
-# The static twin of mask_rcnn_kw_mbv2_coco_mini.py: same recipe, no warehouses, no temperature.
+# The static twin of mask_rcnn_kw_mbv2_coco_mini.py: same recipe, no warehouses.
 _base_ = './mask_rcnn_kw_mbv2_coco_mini.py'
 
 model = dict(
@@ -7,4 +7,3 @@ model = dict(
         type='StaticMobileNetV2',
         out_indices=(1, 2, 4, 7),
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://mobilenet_v2')))
-custom_hooks = [dict(type='EpochSeedHook')]

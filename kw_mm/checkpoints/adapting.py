@@ -17,13 +17,12 @@ from .layouts import (
     LAYOUTS,
     Entries,
     LayoutNames,
-    Translated,
     from_kw_mm,
     from_odconv,
     from_published,
     layout_of,
 )
-from .plain_kernels import from_static
+from .plain_kernels import PlainWeights, from_static
 from .reading import read_checkpoint
 from .state_dicts import under_prefix, unwrap, version_of
 
@@ -109,16 +108,14 @@ def adapt(
     if not entries:
         return
     layout = layout_of(entries)
-    found = _translate(module, names, entries, layout)
+    found, note = _translate(module, names, entries, layout)
     used, dropped, kept = _complete(own, names, found.entries)
     version = expected if prefix else version_of(entries, 'warehouses')
     if version != expected:  # the warehouses' own version was inside a wrapper or a whole network
         used = _in_present_order(module, used, version)
     _check(module, own, entries, _in_present_order(module, used), names.resized)
-    if hasattr(module, 'plain_start'):
-        module.plain_start = layout == 'static'
     foreign = found.foreign + dropped
-    _log(module, layout, len(entries) - len(foreign), left_over + foreign, kept)
+    _log(module, layout, len(entries) - len(foreign), note, left_over + foreign, kept)
     state_dict.update({prefix + key: value for key, value in used.items()})
 
 
@@ -140,10 +137,12 @@ def _take(
     return (inner, [key for key in entries if not key.startswith(home)]) if inner else (entries, [])
 
 
-def _translate(module: nn.Module, names: LayoutNames, entries: Entries, layout: str) -> Translated:
+def _translate(
+    module: nn.Module, names: LayoutNames, entries: Entries, layout: str
+) -> PlainWeights:
     if layout == 'static':
         return from_static(module, names, entries)
-    return TRANSLATIONS[layout](names, entries)
+    return PlainWeights(TRANSLATIONS[layout](names, entries))
 
 
 class _Completed(NamedTuple):
@@ -221,8 +220,11 @@ def _budget(module: nn.Module) -> float:
     return sum(warehouse.cells.numel() for warehouse in module.warehouses.values()) / mixed
 
 
-def _log(module: nn.Module, layout: str, used: int, left_over: list[str], kept: list[str]) -> None:
+def _log(
+    module: nn.Module, layout: str, used: int, note: str, left_over: list[str], kept: list[str]
+) -> None:
     line = f'{type(module).__name__}: {LAYOUTS[layout]} layout, {used} tensors used'
+    line += f'; {note}' if note else ''
     if left_over:
         line += f'; of other modules: {few(_grouped(left_over), MOST_KEYS)}'
     if kept:

@@ -19,7 +19,6 @@ from .adapting import LoadsAnyLayout
 from .architectures import Recognised, architectures, build_head, recognise
 from .describing import cell_values, describe_weights
 from .layouts import PUBLISHED_CELLS, Entries, Prefixes, as_published, layout_of, rename, reverse
-from .plain_kernels import start_kernel
 from .state_dicts import under_prefix, unwrap, whole_network
 
 TARGETS = ('kw_mm', 'static', 'published')
@@ -200,18 +199,19 @@ def _mmpretrain_names(found: Recognised, entries: Entries) -> Mapping[str, Tenso
 
 
 def _static(module: nn.Module) -> dict[str, Tensor]:
-    """The plain network that a KW module is at temperature 1."""
-    if float(module.temperature) != 1:
+    """The plain network that a KW module is where its kernels are the same for every image."""
+    kernels = {f'{name}.weight': layer.plain_kernel for name, layer in kw_layers(module).items()}
+    if any(kernel is None for kernel in kernels.values()):
         raise CheckpointError(
-            f'the network is at temperature {float(module.temperature):g}: its kernels depend on '
-            'the image; only at temperature 1 is it a plain static network'
+            f'the network is at temperature {float(module.temperature):g} and has been trained: '
+            'its kernels depend on the image; it is a plain static network only at temperature 1, '
+            'or as converted from plain weights, before training'
         )
     plain = {
         key: value
         for key, value in module.state_dict().items()
         if not key.startswith('warehouses.') and '.attention.' not in key
     }
-    kernels = {f'{name}.weight': start_kernel(layer) for name, layer in kw_layers(module).items()}
     return {**plain, **kernels}
 
 

@@ -1,32 +1,48 @@
-"""Kernels of plain networks in dynamic ones ("inflation"), and back.
+"""Kernels of plain networks in dynamic ones.
 
-The kernels go into the start cells. For budgets of 1 and more the result is exactly the plain
-network at temperature 1. Cells that no mixture starts from (budget > 1) and the attention branches
-keep the values that the module was built with.
+The dynamic network begins as exactly the plain one, for every image and at every temperature: its
+attention branches get values with which they give constants, and its kernels absorb the constants.
+See :mod:`kw_mm.warehouse.plain_start` for warehouses (below a budget of 1 the nearest kernels that
+their cells can form), and ``plain_entries`` of the compared convolutions.
 
-In a DY-Conv network the plain kernel becomes every one of the K kernels: since its attentions sum
-to 1, the result is exactly the plain network. The other dynamic convolutions scale their kernels by
-factors that no weights make 1.
+With ``attention_start='published'`` a KW network keeps the attention that it was built with, and is
+the plain network at temperature 1 only.
 """
 
 from collections.abc import Mapping, MutableMapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..compared import DYConv2d, DynamicConv2d
 from ..errors import CheckpointError
+from ..protocols import StartsPlain
+from ..validation import few
 from ..warehouse import KWLayer, kw_layers
-from ..warehouse.warehouses import list_cells
+from ..warehouse.initialization import beta_of, why_not_plain
+from ..warehouse.plain_start import PlainStart, plain_start
 from .layouts import Entries, LayoutNames, Translated, from_prefixes
 
+ATTENTION_STARTS = ('plain', 'published')
 
-def from_static(module: nn.Module, names: LayoutNames, entries: Entries) -> Translated:
-    """A plain network's entries under our names, its kernels placed in the module's start cells.
+
+class PlainWeights(NamedTuple):
+    """A plain network's weights in a dynamic network.
+
+    Args:
+        translated: The entries under our names.
+        note: What became of the network, for the log; empty where nothing in it is dynamic.
+    """
+
+    translated: Translated
+    note: str = ''
+
+
+def from_static(module: nn.Module, names: LayoutNames, entries: Entries) -> PlainWeights:
+    """A plain network's entries under our names, with those that make the module this network.
 
     Raises:
-        CheckpointError: The module has a budget below 1, or another start than one cell for each
-            mixture.
+        CheckpointError: The module cannot become the plain network; the message says why.
     """
     layers = kw_layers(module)
     plain = _plain_keys(module, layers)
@@ -35,18 +51,12 @@ def from_static(module: nn.Module, names: LayoutNames, entries: Entries) -> Tran
         key=lambda renamed: len(plain & set(renamed.entries)),
     )
     if not plain & set(found.entries):
-        return found  # another network: the caller says so
-    _place_in_warehouses(module, layers, found.entries)
-    _place_in_dynamic_convs(module, found.entries)
-    return found
-
-
-@torch.no_grad()
-def start_kernel(layer: KWLayer) -> Tensor:
-    """The plain kernel that a layer has at temperature 1; a mixture without start cell is zero."""
-    cells, beta = list_cells(layer.cells, layer.warehouse.cell_size), layer.attention.beta
-    mixtures = beta[:, : len(cells)].to(cells) @ cells.flatten(1)
-    return layer.partition.to_kernel(mixtures.reshape(len(beta), *cells.shape[1:]))
+        return PlainWeights(found)  # another network: the caller says so
+    notes = [
+        _start_warehouses(module, layers, found.entries),
+        _start_dynamic_layers(module, found.entries),
+    ]
+    return PlainWeights(found, next(filter(None, notes), ''))
 
 
 def _plain_keys(module: nn.Module, layers: Mapping[str, KWLayer]) -> set[str]:
@@ -58,58 +68,83 @@ def _plain_keys(module: nn.Module, layers: Mapping[str, KWLayer]) -> set[str]:
     return own | {f'{name}.weight' for name in layers}
 
 
-def _place_in_warehouses(
+def _start_warehouses(
     module: nn.Module, layers: Mapping[str, KWLayer], entries: MutableMapping[str, Tensor]
-) -> None:
-    if not layers:
-        return
-    _check_starts(module, layers)
-    cells = {name: None for name in module.warehouses}
+) -> str:
+    weights = {name: entries.get(f'{name}.weight') for name in layers}
+    kernels = {
+        name: kernel
+        for name, kernel in weights.items()
+        if kernel is not None and _fits(layers[name], kernel)
+    }
+    if not layers or len(kernels) < len(layers):
+        return ''  # another network: the caller says so
+    published = getattr(module, 'attention_start', 'plain') == 'published'
+    try:
+        start = (_published_start if published else plain_start)(layers, kernels)
+    except ValueError as error:
+        raise CheckpointError(
+            f'plain static weights cannot start this {type(module).__name__}: {error}'
+        ) from error
+    for name in kernels:
+        del entries[f'{name}.weight']
+    entries.update(start.entries)
+    if published:
+        return 'at temperature 1 it is the plain network, with the published start of attention'
+    return _note(start)
+
+
+def _note(start: PlainStart) -> str:
+    if not start.errors:
+        return 'it is the plain network, at every temperature'
+    errors = [f'{name} {error:.1%}' for name, error in start.errors.items()]
+    return (
+        'its budget is below 1, so kernels are the nearest to the plain ones that its cells can '
+        f'form; relative error of each warehouse: {few(errors, len(errors))}'
+    )
+
+
+@torch.no_grad()
+def _published_start(layers: Mapping[str, KWLayer], kernels: Mapping[str, Tensor]) -> PlainStart:
+    """Plain kernels in the start cells; attention as the module was built."""
+    entries: dict[str, Tensor] = {}
     for name, layer in layers.items():
-        kernel = entries.get(f'{name}.weight')
-        if kernel is not None and _fits(layer, kernel):
-            values = layer.partition.to_cells(kernel.reshape(layer.partition.kernel_shape))
-            cells[layer.warehouse_name] = layer.warehouse.with_cells(
-                layer.start_cells, values, base=cells[layer.warehouse_name]
+        start, warehouse = layer.attention.start, layer.warehouse
+        reason = why_not_plain(start, warehouse.num_cells)
+        if reason:
+            raise ValueError(
+                f"in layer {name!r}, {reason}; use attention_start='plain', the default, which "
+                "needs start='one_to_one', or KernelWarehouse weights"
             )
-            del entries[f'{name}.weight']
-            entries.update(_attention_of(name, layer))
-    for name, warehouse in module.warehouses.items():
-        placed = warehouse.cells.detach().clone() if cells[name] is None else cells[name]
-        entries[f'warehouses.{name}.cells'] = placed
+        key = f'warehouses.{layer.warehouse_name}.cells'
+        values = layer.partition.to_cells(kernels[name].reshape(layer.partition.kernel_shape))
+        index = torch.tensor([cell for (cell,) in start.cells])
+        entries[key] = warehouse.with_cells(index, values, base=entries.get(key))
+        entries.update(_under(name, layer.attention.state_dict(), 'attention.'))
+        entries[f'{name}.attention.beta'] = beta_of(
+            start, warehouse.num_cells, layer.attention.zero_cell
+        )
+    return PlainStart(entries, {})
 
 
-def _check_starts(module: nn.Module, layers: Mapping[str, KWLayer]) -> None:
-    for name, layer in layers.items():
-        if layer.why_not_plain:
-            raise CheckpointError(
-                f'plain static weights cannot start this {type(module).__name__}: in layer '
-                f'{name!r}, {layer.why_not_plain}; use KernelWarehouse weights, or '
-                "start='one_to_one' with a budget of 1 or more"
-            )
-
-
-def _place_in_dynamic_convs(module: nn.Module, entries: MutableMapping[str, Tensor]) -> None:
+def _start_dynamic_layers(module: nn.Module, entries: MutableMapping[str, Tensor]) -> str:
+    """The same for the compared dynamic layers."""
+    note = ''
     for name, layer in module.named_modules():
-        if not isinstance(layer, DynamicConv2d):
+        if not isinstance(layer, StartsPlain):
             continue
-        if not isinstance(layer, DYConv2d):
-            raise CheckpointError(
-                f'plain static weights cannot start this {type(module).__name__}: '
-                f'{type(layer).__name__} scales every kernel, so it would not be the plain '
-                'network; use weights of the same kind, or DYConv2d, whose attentions sum to 1'
-            )
-        kernel = entries.get(f'{name}.weight')
-        if kernel is not None and kernel.shape == layer.weight.shape[1:]:
-            entries[f'{name}.weight'] = kernel.expand_as(layer.weight)
-            entries.update(_attention_of(name, layer))
+        kernel, own = entries.get(f'{name}.weight'), layer.state_dict()
+        if kernel is not None and kernel.shape == own['weight'].shape[-kernel.dim() :]:
+            entries.update(_under(name, {key: own[key] for key in own if key != 'bias'}))
+            entries.update(_under(name, layer.plain_entries(kernel.to(own['weight']))))
+            note = 'it is the plain network, at every temperature'
+    return note
+
+
+def _under(name: str, entries: Mapping[str, Tensor], inner: str = '') -> dict[str, Tensor]:
+    return {f'{name}.{inner}{key}': value for key, value in entries.items()}
 
 
 def _fits(layer: KWLayer, kernel: Tensor) -> bool:
     shape = layer.partition.kernel_shape
     return tuple(kernel.shape) == shape or tuple(kernel.shape) + (1, 1) == shape
-
-
-def _attention_of(name: str, layer: nn.Module) -> dict[str, Tensor]:
-    """A layer's attention branch as it is: a plain network has none."""
-    return {f'{name}.attention.{key}': value for key, value in layer.attention.state_dict().items()}

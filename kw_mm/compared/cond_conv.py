@@ -36,6 +36,29 @@ class CondConvAttention(AttentionBranch):
         """(B, C_in) -> alpha, shape (B, K)."""
         return torch.sigmoid(self.fc(pooled))
 
+    def paired(self) -> dict[str, Tensor]:
+        """Entries of the state dict with which the weights sum to K / 2 for all images.
+
+        Experts come in pairs with opposite logits, whose weights sum to 1; an odd one has 1/2.
+        """
+        entries = {}
+        for key, value in self.fc.state_dict().items():
+            half = value[: len(value) // 2]
+            entries[f'fc.{key}'] = torch.cat([half, -half, torch.zeros_like(value[2 * len(half) :])])
+        return entries
+
+
+def plain_experts(layer: nn.Module, plain: Tensor) -> dict[str, Tensor]:
+    """Entries with which K equal experts under a paired routing are one plain layer.
+
+    Args:
+        layer: With a ``weight`` of K experts and, unless another layer has it, its ``attention``.
+        plain (Tensor): The weight of the plain layer.
+    """
+    weight = (plain * (2 / len(layer.weight))).expand_as(layer.weight)
+    routing = {} if layer.attention is None else layer.attention.paired()
+    return {'weight': weight, **{f'attention.{key}': value for key, value in routing.items()}}
+
 
 class CondConv2d(MixedConv2d):
     """CondConv, a convolution with W = sum_k alpha_k W_k, 0 < alpha_k < 1. It has no temperature.
@@ -52,6 +75,10 @@ class CondConv2d(MixedConv2d):
         self._leader = ()  # a tuple, so that nn.Module does not adopt the layer it may hold
         self._hands_on = self._is_last = False
         self._routing: Tensor | None = None
+
+    def plain_entries(self, kernel: Tensor) -> dict[str, Tensor]:
+        """The plain kernel, scaled, for every expert; see :func:`plain_experts`."""
+        return plain_experts(self, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
@@ -128,6 +155,10 @@ class CondLinear(nn.Module):
         """Multiply-adds of K - 1 matrices beyond a plain layer's, and of mixing K outputs."""
         kernels, size = len(self.weight), self.weight[0].numel()
         return (kernels - 1) * size + kernels * self.out_features
+
+    def plain_entries(self, weight: Tensor) -> dict[str, Tensor]:
+        """Entries with which this is a plain linear layer, given its weight, (C_out, C_in)."""
+        return plain_experts(self, weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in) -> (B, C_out). Mixing K outputs costs no more than mixing K matrices."""

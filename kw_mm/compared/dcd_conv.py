@@ -47,6 +47,17 @@ class DCDAttention(AttentionBranch):
         return self.fc_phi(hidden).view(-1, self.dim, self.dim), gate(self.fc_scale(hidden))
 
 
+def without_fusion(layer: nn.Module, plain: Tensor) -> dict[str, Tensor]:
+    """Entries with which Lambda(x) is 1 and P is 0: what is left is the plain layer.
+
+    Args:
+        layer: With the branch ``attention`` and the last map ``p``.
+        plain (Tensor): The weight of the plain layer.
+    """
+    zero = {key: layer.get_parameter(key) for key in ('attention.fc_scale.weight', 'p.weight')}
+    return {'weight': plain, **{key: torch.zeros_like(value) for key, value in zero.items()}}
+
+
 class DCDConv2d(DynamicConv2d):
     """DCD, a convolution with W(x) = Lambda(x) W_0 + P Phi(x) Q^T. It has no temperature.
 
@@ -115,6 +126,10 @@ class DCDConv2d(DynamicConv2d):
         for conv in (self.q, self.p):
             nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
 
+    def plain_entries(self, kernel: Tensor) -> dict[str, Tensor]:
+        """The plain kernel, neither scaled nor joined by latent channels."""
+        return without_fusion(self, kernel)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         phi, scale = self.attention(F.adaptive_avg_pool2d(x, self.pool_size).flatten(1))
@@ -161,6 +176,10 @@ class DCDLinear(nn.Module):
 
     def init_weights(self) -> None:
         """Nothing to do: it is initialised when it is built."""
+
+    def plain_entries(self, weight: Tensor) -> dict[str, Tensor]:
+        """Entries with which this is a plain linear layer, given its weight, (C_out, C_in)."""
+        return without_fusion(self, weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in) -> (B, C_out)."""

@@ -56,6 +56,10 @@ class DYConv2d(SoftmaxTemperature, MixedConv2d):
         self.attention = DYConvAttention(self.in_channels, num_kernels, reduction)
         self._add_temperature()
 
+    def plain_entries(self, kernel: Tensor) -> dict[str, Tensor]:
+        """The plain kernel, K times: whatever the attentions, they sum to 1."""
+        return {'weight': kernel.expand_as(self.weight)}
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         pooled, x = backend_for(x).pool(x)

@@ -83,6 +83,17 @@ class DynamicConv2d(HasGeometry, nn.Module):
     def init_weights(self) -> None:
         """Nothing to do: layers are initialised when built, and OpenMMLab must leave them so."""
 
+    def plain_entries(self, kernel: Tensor) -> dict[str, Tensor]:
+        """Entries of the state dict with which this is a plain convolution, whatever the image.
+
+        Args:
+            kernel (Tensor): Shape (C_out, C_in / groups, kh, kw).
+
+        Returns:
+            dict: Those that differ from the module's own, at any temperature.
+        """
+        raise NotImplementedError
+
     def convolve(self, x: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
         """Convolve image b with kernel b, shape (B, C_out, C_in / groups, kh, kw)."""
         return convolve(x, kernels, bias, self.geometry)

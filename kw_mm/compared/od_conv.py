@@ -103,6 +103,24 @@ class ODConvAttention(AttentionBranch):
             gate(self.channel_fc), gate(self.filter_fc), gate(self.spatial_fc), kernel
         )
 
+    def half_open(self) -> tuple[int, dict[str, Tensor]]:
+        """Entries of the state dict with which every gate is 1/2 for all images.
+
+        Returns:
+            tuple: How many gates a kernel passes, and the entries.
+        """
+        gates = {
+            name: fc
+            for name, fc in self.named_children()
+            if name in ('channel_fc', 'filter_fc', 'spatial_fc')
+        }
+        entries = {
+            f'{name}.{key}': torch.zeros_like(value)
+            for name, fc in gates.items()
+            for key, value in fc.state_dict().items()
+        }
+        return len(gates), entries
+
 
 class ODConv2d(SoftmaxTemperature, MixedConv2d):
     """ODConv.
@@ -153,6 +171,16 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
         size, branch = self.weight[0].numel(), self.attention
         mixing = 0 if branch.kernel_fc is None else self.weight.numel()
         return mixing + (size if branch.filter_fc is None else 2 * size)
+
+    def plain_entries(self, kernel: Tensor) -> dict[str, Tensor]:
+        """The plain kernel, K times, twice as large for every gate that is half open.
+
+        The attention to kernels stays as it is: it sums to 1, and since it depends on the image,
+        the K kernels learn to differ.
+        """
+        gates, entries = self.attention.half_open()
+        entries = {f'attention.{key}': value for key, value in entries.items()}
+        return {'weight': (kernel * 2**gates).expand_as(self.weight), **entries}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out).

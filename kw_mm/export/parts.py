@@ -7,7 +7,6 @@ import torch
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
-from ..checkpoints.plain_kernels import start_kernel
 from ..errors import UserError
 from ..warehouse import KWConv2d, KWLayer, Warehouses, kw_layers
 
@@ -96,10 +95,10 @@ def _tensors(outputs: Any) -> Iterator[Tensor]:
 
 
 def make_static(model: nn.Module) -> int:
-    """Replace, in place, every KW layer whose temperature is 1 by the plain layer that it equals.
+    """Replace, in place, the KW layers of networks whose kernels are the same for every image.
 
-    At temperature 1 the attention is beta, whatever the image. At other temperatures kernels
-    depend on the image, and layers stay as they are. Warehouses whose layers are gone go, too.
+    They are at temperature 1, and before the first step from plain weights. Else all layers stay as
+    they are. Warehouses whose layers are gone go, too.
 
     Returns:
         int: Number of layers replaced.
@@ -110,8 +109,8 @@ def make_static(model: nn.Module) -> int:
         for module in model.modules()
         if isinstance(getattr(module, 'warehouses', None), Warehouses)
     ]:
-        if float(owner.warehouses.temperature) == 1:
-            layers = kw_layers(owner)
+        layers = kw_layers(owner)
+        if all(layer.plain_kernel is not None for layer in layers.values()):
             for name, layer in layers.items():
                 parent, _, child = name.rpartition('.')
                 setattr(owner.get_submodule(parent), child, plain_layer(layer))
@@ -122,7 +121,7 @@ def make_static(model: nn.Module) -> int:
 
 @torch.no_grad()
 def plain_layer(layer: KWLayer) -> nn.Module:
-    """The plain layer that a KW layer equals at temperature 1."""
+    """The plain layer that a KW layer equals whose kernel is the same for every image."""
     bias = layer.bias is not None
     if isinstance(layer, KWConv2d):
         plain = nn.Conv2d(
@@ -137,7 +136,7 @@ def plain_layer(layer: KWLayer) -> nn.Module:
         )
     else:
         plain = nn.Linear(layer.in_features, layer.out_features, bias)
-    plain.weight.copy_(start_kernel(layer).reshape(plain.weight.shape))
+    plain.weight.copy_(layer.plain_kernel.reshape(plain.weight.shape))
     if bias:
         plain.bias.copy_(layer.bias)
     return plain.to(layer.cells.device).train(layer.training)

@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from logging import WARNING
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import LayoutNames, LoadsAnyLayout
+from ..checkpoints.plain_kernels import ATTENTION_STARTS
 from ..ops.branch import init_linear
 from ..ops.tracing import is_traced
+from ..validation import check_choice
 from ..warehouse import (
     HasTemperature,
     KWLayer,
@@ -75,8 +75,7 @@ class KWBackbone(StaticBackbone, HasTemperature):
     It comes before the OpenMMLab class in the bases, so that freezing and loading pass through it.
     """
 
-    # whether a plain network's weights were placed and no forward has been seen since
-    plain_start = False
+    attention_start = 'plain'
 
     def put_warehouses(self, options: WarehouseOptions, plan: Plan) -> None:
         """Replace the planned layers by layers that are mixed from warehouses.
@@ -96,7 +95,9 @@ class KWBackbone(StaticBackbone, HasTemperature):
                 'assemble_checkpoint=True and with_cp=True exclude each other: with_cp recomputes '
                 'whole blocks, their kernels included'
             )
+        check_choice('attention_start', options.attention_start, ATTENTION_STARTS)
         self.freeze_warehouses = options.freeze_warehouses
+        self.attention_start = options.attention_start
         apply_kernel_warehouse(self, plan, **options.of_layers())
         self.warehouses.keep_format = False  # `forward` sees to it
         self.set_temperature(options.temperature)
@@ -123,23 +124,6 @@ class KWBackbone(StaticBackbone, HasTemperature):
     def layout_names(self) -> LayoutNames:
         """Keys of this backbone in other layouts."""
         return replace(super().layout_names(), warehouses=dict(enumerate(self.warehouses)))
-
-    def forward(self, x: Tensor):
-        """(B, 3, H, W) -> one feature map per output stage."""
-        if self.plain_start:
-            self._remind_of_temperature()
-        return super().forward(x)
-
-    def _remind_of_temperature(self) -> None:
-        self.plain_start = False
-        if float(self.temperature) == 0:
-            print_log(
-                f'{type(self).__name__} has the weights of a plain network at temperature 0, where '
-                'they mean little: train with AttentionTemperatureHook (temperature 1 -> 0), or '
-                'set temperature=1 for the plain network itself',
-                logger='current',
-                level=WARNING,
-            )
 
 
 @contextmanager

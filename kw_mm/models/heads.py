@@ -17,6 +17,7 @@ from ..warehouse.budget import Budget
 
 LINEARS = {'Linear': nn.Linear, 'CondLinear': CondLinear, 'DCDLinear': DCDLinear}
 PUBLISHED_WAREHOUSE = 9  # of the published MobileNetV2 1/2x: after the nine of its backbone
+PLAIN_NAMES = (('classifier.1.', 'fc.'), ('classifier.', 'fc.'))
 BACKBONE = ('features.', 'layer', 'conv', 'bn', 'backbone.')
 
 
@@ -63,11 +64,10 @@ class KWLinearClsHead(LoadsAnyLayout, HasTemperature, LinearClsHead):
 
     def layout_names(self) -> LayoutNames:
         """Keys of this head in the authors' file, whose last warehouse it has, and plain ones."""
-        plain = (('classifier.1.', 'fc.'), ('classifier.', 'fc.'))
         return LayoutNames(
             {PUBLISHED_WAREHOUSE: 'classifier'},
             published=(('classifier.1.conv.', 'fc.'),),
-            static={'torchvision': plain},
+            static={'torchvision': PLAIN_NAMES},
             foreign=BACKBONE,
             home='head.',
         )
@@ -91,8 +91,10 @@ def kw_head_of(entries: Entries) -> KWLinearClsHead | None:
 
 
 @MODELS.register_module(force=True)
-class DynamicLinearClsHead(LinearClsHead):
+class DynamicLinearClsHead(LoadsAnyLayout, LinearClsHead):
     """mmpretrain's linear head with dropout, and a dynamic layer where the publication has one.
+
+    A plain classifier's weights make it that classifier, exactly.
 
     Args:
         num_classes: Number of classes.
@@ -124,6 +126,10 @@ class DynamicLinearClsHead(LinearClsHead):
         super().__init__(num_classes, in_channels, **kwargs)
         self.fc = LINEARS[kind](in_channels, num_classes, **options)
         self.dropout = nn.Dropout(dropout)
+
+    def layout_names(self) -> LayoutNames:
+        """Keys of this head in a plain network's file."""
+        return LayoutNames(static={'torchvision': PLAIN_NAMES}, foreign=BACKBONE, home='head.')
 
     def pre_logits(self, feats: tuple[Tensor]) -> Tensor:
         """The last stage's features, with dropout in training."""

@@ -11,7 +11,7 @@ from ..warehouse.budget import Budget
 from ..warehouse.sharing import Plan
 
 # what the network as a whole does, beyond replacing its layers
-OF_THE_NETWORK = ('sharing', 'freeze_warehouses', 'temperature')
+OF_THE_NETWORK = ('sharing', 'freeze_warehouses', 'temperature', 'attention_start')
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class WarehouseOptions:
             :func:`kw_mm.warehouse.freeze_warehouses`.
         temperature: tau to begin with; loaded weights and :class:`AttentionTemperatureHook` may
             change it.
+        attention_start: What attention begins with where plain weights are loaded: 'plain' for
+            constants with which the network is the plain one at every temperature (with a budget
+            below 1, near it), 'published' for the branches as they are built, with which it is the
+            plain one at temperature 1 only and needs :class:`AttentionTemperatureHook`.
         attention_function: What turns logits into weights of cells: 'caf' (published), 'softmax',
             'sigmoid', 'relu' or 'caf_unnormalised', see
             :mod:`kw_mm.warehouse.attention_functions`. This option and the next four are those of
@@ -63,6 +67,7 @@ class WarehouseOptions:
     init: str = 'published'
     freeze_warehouses: str = 'none'
     temperature: float = 0.0
+    attention_start: str = 'plain'
     attention_function: str = 'caf'
     zero_cell: bool = True
     start: str = 'one_to_one'

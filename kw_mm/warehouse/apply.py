@@ -108,7 +108,7 @@ def apply_kernel_warehouse(
     plans = complete if partition else of_equal_kernels(complete, shapes)
     for name, warehouse_plan in plans.items():
         warehouse, cuts = _build_warehouse(name, warehouse_plan, shapes, partition, start)
-        warehouses[name] = warehouse
+        warehouses[name] = warehouse.to(plain[warehouse_plan.layers[0]].weight)
         for layer, (cut, begin) in zip(warehouse_plan.layers, cuts):
             branch = _build_attention(
                 plain[layer], begin, warehouse.num_cells, nonlocal_basis_ratio, attention
@@ -125,7 +125,7 @@ def apply_kernel_warehouse(
     for layer, new in replaced.items():
         _replace(module, layer, new)
     warehouses.recompute_kernels = assemble_checkpoint
-    module.warehouses = warehouses
+    module.warehouses = warehouses.to(next(iter(plain.values())).weight.device)
     return module
 
 

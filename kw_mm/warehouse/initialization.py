@@ -130,22 +130,23 @@ def beta_of(start: Start, num_cells: int, zero_cell: bool = True) -> Tensor:
     return beta if zero_cell else beta[:, :num_cells].contiguous()
 
 
-def why_not_plain(beta: Tensor, num_cells: int) -> str:
-    """Why a plain kernel cannot be placed in a layer's start cells; empty where it can.
+def why_not_plain(start: Start, num_cells: int, fewer_cells: bool = False) -> str:
+    """Why plain kernels cannot be placed in a layer's start cells; empty where they can.
 
-    It can where every mixture starts from exactly one cell, and from one that no other mixture of
+    They can where every mixture starts from exactly one cell, and from one that no other mixture of
     the layer has.
 
     Args:
-        beta (Tensor): Shape (m, n + 1), or (m, n) without a zero cell.
+        start: Start cells of the layer's mixtures.
         num_cells: n.
+        fewer_cells: Whether the zero cell will do, too, since there are fewer cells than mixtures.
     """
-    of_cells = beta[:, :num_cells]
+    of_cells = beta_of(start, num_cells, zero_cell=False)
     if bool((of_cells.sum(dim=0) > 1).any()):
         return 'several of its mixtures start from the same cell'
     if bool((of_cells.sum(dim=1) > 1).any()):
         return 'its mixtures start from several cells each'
-    if bool((of_cells.sum(dim=1) < 1).any()):
+    if not all(start.cells) or not fewer_cells and bool((of_cells.sum(dim=1) < 1).any()):
         return 'some of its mixtures have no start cell of their own (budget < 1, or no start)'
     return ''
 

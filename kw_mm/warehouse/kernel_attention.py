@@ -51,7 +51,8 @@ class KernelAttention(AttentionBranch):
     ):
         super().__init__()
         check_choice('attention_function', function, ATTENTION_FUNCTIONS)
-        self.function, self.num_cells = function, num_cells
+        self.function, self.num_cells, self.zero_cell = function, num_cells, zero_cell
+        self.start = start
         hidden = hidden_units(in_channels, reduction)
         norm1 = build_norm(norm, hidden)
         self.fc1 = nn.Linear(in_channels, hidden, bias=not isinstance(norm1, _BatchNorm))
@@ -70,6 +71,47 @@ class KernelAttention(AttentionBranch):
         """z, shape (B, m, n + 1), from the hidden units, shape (B, hidden)."""
         z: Tensor = self.fc2(hidden)
         return z.reshape(-1, *self.beta.shape)
+
+    def _constant_logits(self, logits: Tensor) -> dict[str, Tensor]:
+        """Entries beside fc2's weight with which the logits are constants."""
+        return {'fc2.bias': logits.flatten()}
+
+    def constant_entries(self, logits: Tensor) -> dict[str, Tensor]:
+        """Entries of the state dict with which attention is constant, the same at every temperature.
+
+        Args:
+            logits (Tensor): z, shape (m, n + 1).
+
+        Returns:
+            dict: All entries by name; those that the constants leave open are the module's own.
+        """
+        alpha = weigh_cells(logits, logits, logits.new_zeros(()), self.function)
+        changed = {
+            'fc2.weight': torch.zeros_like(self.fc2.weight),
+            'beta': alpha,
+            **self._constant_logits(logits),
+        }
+        return {
+            key: changed[key].to(value) if key in changed else value
+            for key, value in self.state_dict().items()
+        }
+
+    def constant(self, temperature: Tensor) -> Tensor | None:
+        """alpha without the zero cell's column, shape (m, n), if it is the same for every image.
+
+        Args:
+            temperature (Tensor): tau, a scalar.
+
+        Returns:
+            Tensor, optional: None where alpha depends on the image.
+        """
+        alpha = self.beta
+        if float(temperature) != 1:
+            if bool(self.fc2.weight.any()):
+                return None
+            hidden = self.fc2.weight.new_zeros(1, self.fc2.in_features)
+            alpha = weigh_cells(self.logits(hidden), self.beta, temperature, self.function)[0]
+        return alpha[:, : self.num_cells]
 
     def forward(self, pooled: Tensor, temperature: Tensor) -> Tensor:
         """Weigh the cells.
@@ -124,6 +166,9 @@ class ReducedKernelAttention(KernelAttention):
         self.fc2 = nn.Linear(hidden, m * sum(self.parts), bias=False)
         self.fc3 = nn.Linear(self.parts[1], others, bias=False)
         self.basis_bias = nn.Parameter(torch.zeros(m * columns))
+
+    def _constant_logits(self, logits: Tensor) -> dict[str, Tensor]:
+        return {'basis_bias': logits.flatten()}
 
     def logits(self, hidden: Tensor) -> Tensor:
         # (B, m, local + basis + 1)

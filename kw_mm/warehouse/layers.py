@@ -17,7 +17,7 @@ from ..ops.geometry import Size
 from ..ops.precision import averaging_dtype, full_precision
 from .initialization import why_not_plain
 from .kernel_attention import KernelAttention
-from .warehouses import Warehouse, Warehouses
+from .warehouses import Warehouse, Warehouses, list_cells
 
 
 class KWLayer(nn.Module):
@@ -80,14 +80,18 @@ class KWLayer(nn.Module):
         return self.shared_cells.values
 
     @property
-    def start_cells(self) -> Tensor:
-        """Start cell of each mixture, shape (m, ), where there is one each; n is the zero cell."""
-        return self.attention.beta.argmax(dim=-1)
+    @torch.no_grad()
+    def plain_kernel(self) -> Tensor | None:
+        """The kernel, shape (C_out, C_in / groups, kh, kw), where it is the same for every image.
 
-    @property
-    def why_not_plain(self) -> str:
-        """Why a plain kernel cannot be placed in the start cells; empty where it can."""
-        return why_not_plain(self.attention.beta, self.warehouse.num_cells)
+        That is so at temperature 1 and before the first step from plain weights; else it is None.
+        """
+        alpha = self.attention.constant(self._shared[0].temperature)
+        if alpha is None:
+            return None
+        cells = list_cells(self.cells, self.warehouse.cell_size)
+        mixtures = alpha.to(cells) @ cells.flatten(1)
+        return self.partition.to_kernel(mixtures.reshape(-1, *cells.shape[1:]))
 
     @property
     def assembly_macs(self) -> int:
@@ -121,8 +125,12 @@ class KWLayer(nn.Module):
         """
         return mixed_kernels(alpha, self.shared_cells, self.partition)
 
+    @torch.no_grad()
     def place_kernel(self, kernel: Tensor) -> None:
         """Put a plain kernel into the start cells: at temperature 1 this layer is the plain one.
+
+        The attention branch stays as it is; see :func:`kw_mm.warehouse.plain_start.plain_start` for
+        a layer that is the plain one at every temperature.
 
         Args:
             kernel (Tensor): Shape (C_out, C_in / groups, kh, kw), or (C_out, C_in) for a linear
@@ -132,15 +140,17 @@ class KWLayer(nn.Module):
             ValueError: Another shape, or a layer whose mixtures do not start from one cell each
                 (budget < 1, or another start than 'one_to_one').
         """
-        shape = self.partition.kernel_shape
+        shape, num_cells = self.partition.kernel_shape, self.warehouse.num_cells
         if kernel.numel() != torch.Size(shape).numel() or len(kernel) != self.out_channels:
             raise ValueError(
                 f'the kernel must have the shape {shape} of the layer, got {tuple(kernel.shape)}'
             )
-        if self.why_not_plain:
-            raise ValueError(f'a plain kernel cannot be placed in this layer: {self.why_not_plain}')
-        values = self.partition.to_cells(kernel.reshape(shape))
-        self.warehouse.write(self.start_cells, values)
+        start = self.attention.start
+        reason = why_not_plain(start, num_cells)
+        if reason:
+            raise ValueError(f'a plain kernel cannot be placed in this layer: {reason}')
+        index = torch.tensor([cell for (cell,) in start.cells], device=self.cells.device)
+        self.warehouse.write(index, self.partition.to_cells(kernel.reshape(shape)))
 
     def extra_repr(self) -> str:
         mixtures, cells = self.partition.num_mixtures, self.warehouse.num_cells
