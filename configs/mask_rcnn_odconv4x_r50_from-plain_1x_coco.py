@@ -1,5 +1,5 @@
-# Mask R-CNN, ResNet-50 with ODConv 4x, from torchvision's plain ImageNet weights: it begins as the
-# plain network, and no other file is needed.
+# Mask R-CNN, ResNet-50 with ODConv 4x, from torchvision's plain ImageNet weights:
+# it begins as the plain network, and no other file is needed.
 # Under norm_eval a batch norm in the attention would never see its statistics: LN.
 _base_ = './mask_rcnn_odconv4x_r50_1x_coco.py'
 model = dict(

@@ -19,7 +19,7 @@ from ..errors import CheckpointError
 from ..protocols import StartsPlain
 from ..validation import few
 from ..warehouse import KWLayer, kw_layers
-from ..warehouse.initialization import beta_of, why_not_plain
+from ..warehouse.initialization import beta_of
 from ..warehouse.plain_start import PlainStart, plain_start
 from .layouts import Entries, LayoutNames, Translated, from_prefixes
 
@@ -109,21 +109,17 @@ def _published_start(layers: Mapping[str, KWLayer], kernels: Mapping[str, Tensor
     """Plain kernels in the start cells; attention as the module was built."""
     entries: dict[str, Tensor] = {}
     for name, layer in layers.items():
-        start, warehouse = layer.attention.start, layer.warehouse
-        reason = why_not_plain(start, warehouse.num_cells)
-        if reason:
+        if layer.why_not_plain:
             raise ValueError(
-                f"in layer {name!r}, {reason}; use attention_start='plain', the default, which "
-                "needs start='one_to_one', or KernelWarehouse weights"
+                f"in layer {name!r}, {layer.why_not_plain}; use attention_start='plain', the "
+                "default, which needs start='one_to_one', or KernelWarehouse weights"
             )
+        attention, warehouse = layer.attention, layer.warehouse
         key = f'warehouses.{layer.warehouse_name}.cells'
         values = layer.partition.to_cells(kernels[name].reshape(layer.partition.kernel_shape))
-        index = torch.tensor([cell for (cell,) in start.cells])
-        entries[key] = warehouse.with_cells(index, values, base=entries.get(key))
-        entries.update(_under(name, layer.attention.state_dict(), 'attention.'))
-        entries[f'{name}.attention.beta'] = beta_of(
-            start, warehouse.num_cells, layer.attention.zero_cell
-        )
+        entries[key] = warehouse.with_cells(layer.start_cells, values, base=entries.get(key))
+        beta = beta_of(attention.start, warehouse.num_cells, attention.zero_cell)
+        entries.update(_under(name, {**attention.state_dict(), 'beta': beta}, 'attention.'))
     return PlainStart(entries, {})
 
 

@@ -44,7 +44,9 @@ class CondConvAttention(AttentionBranch):
         entries = {}
         for key, value in self.fc.state_dict().items():
             half = value[: len(value) // 2]
-            entries[f'fc.{key}'] = torch.cat([half, -half, torch.zeros_like(value[2 * len(half) :])])
+            entries[f'fc.{key}'] = torch.cat(
+                [half, -half, torch.zeros_like(value[2 * len(half) :])]
+            )
         return entries
 
 

@@ -77,7 +77,7 @@ class KernelAttention(AttentionBranch):
         return {'fc2.bias': logits.flatten()}
 
     def constant_entries(self, logits: Tensor) -> dict[str, Tensor]:
-        """Entries of the state dict with which attention is constant, the same at every temperature.
+        """Entries of the state dict with which attention is constant, at every temperature.
 
         Args:
             logits (Tensor): z, shape (m, n + 1).

@@ -15,7 +15,7 @@ from ..ops import (
 )
 from ..ops.geometry import Size
 from ..ops.precision import averaging_dtype, full_precision
-from .initialization import why_not_plain
+from .initialization import beta_of, why_not_plain
 from .kernel_attention import KernelAttention
 from .warehouses import Warehouse, Warehouses, list_cells
 
@@ -80,6 +80,16 @@ class KWLayer(nn.Module):
         return self.shared_cells.values
 
     @property
+    def start_cells(self) -> Tensor:
+        """Start cell of each mixture, shape (m, ), where there is one each; n is the zero cell."""
+        return beta_of(self.attention.start, self.warehouse.num_cells).argmax(dim=-1)
+
+    @property
+    def why_not_plain(self) -> str:
+        """Why a plain kernel cannot be placed in the start cells; empty where it can."""
+        return why_not_plain(self.attention.start, self.warehouse.num_cells)
+
+    @property
     @torch.no_grad()
     def plain_kernel(self) -> Tensor | None:
         """The kernel, shape (C_out, C_in / groups, kh, kw), where it is the same for every image.
@@ -140,16 +150,14 @@ class KWLayer(nn.Module):
             ValueError: Another shape, or a layer whose mixtures do not start from one cell each
                 (budget < 1, or another start than 'one_to_one').
         """
-        shape, num_cells = self.partition.kernel_shape, self.warehouse.num_cells
+        shape = self.partition.kernel_shape
         if kernel.numel() != torch.Size(shape).numel() or len(kernel) != self.out_channels:
             raise ValueError(
                 f'the kernel must have the shape {shape} of the layer, got {tuple(kernel.shape)}'
             )
-        start = self.attention.start
-        reason = why_not_plain(start, num_cells)
-        if reason:
-            raise ValueError(f'a plain kernel cannot be placed in this layer: {reason}')
-        index = torch.tensor([cell for (cell,) in start.cells], device=self.cells.device)
+        if self.why_not_plain:
+            raise ValueError(f'a plain kernel cannot be placed in this layer: {self.why_not_plain}')
+        index = self.start_cells.to(self.cells.device)
         self.warehouse.write(index, self.partition.to_cells(kernel.reshape(shape)))
 
     def extra_repr(self) -> str:

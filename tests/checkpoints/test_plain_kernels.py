@@ -10,6 +10,7 @@ from kw_mm.checkpoints.layouts import rename, reverse
 from kw_mm.errors import CheckpointError
 from kw_mm.models import KWMobileNetV2, KWResNet, StaticMobileNetV2
 from kw_mm.models.mobilenet_v2 import NAMES
+from kw_mm.warehouse import kw_layers
 
 
 def trained(network):
@@ -26,10 +27,11 @@ def named(state_dict, project):
 
 
 @pytest.mark.parametrize('depth, budget', [(18, 1), (18, 2), (50, 4)])
-def test_resnet(depth, budget):
+@pytest.mark.parametrize('start, temperature', [('plain', 0), ('published', 1)])
+def test_resnet(depth, budget, start, temperature):
     plain, backbone = (
         trained(ResNet(depth, zero_init_residual=False)),
-        KWResNet(depth, budget, temperature=1),
+        KWResNet(depth, budget, temperature=temperature, attention_start=start),
     )
     before = backbone.warehouses['stage1'].listed.detach().clone()
     backbone.load_state_dict(
@@ -49,7 +51,7 @@ def test_resnet(depth, budget):
 @pytest.mark.parametrize('project', NAMES)
 @pytest.mark.parametrize('wrap', ['', 'backbone.'])
 def test_mobilenet(project, wrap):
-    plain, backbone = trained(MobileNetV2()), KWMobileNetV2(budget=4, temperature=1)
+    plain, backbone = trained(MobileNetV2()), KWMobileNetV2(budget=4)
     state_dict = named(plain.state_dict(), project)
     backbone.load_state_dict({wrap + key: value for key, value in state_dict.items()})
     backbone.eval()
@@ -94,7 +96,11 @@ def test_files_without_batch_counters_load():
 
 
 def test_it_equals_placing_by_hand():
-    plain, mine, other = trained(ResNet(18)), KWResNet(18), KWResNet(18)
+    plain, mine, other = (
+        trained(ResNet(18)),
+        KWResNet(18, attention_start='published'),
+        KWResNet(18),
+    )
     other.load_state_dict(mine.state_dict())
     mine.load_state_dict(plain.state_dict())
     inflate(other, plain)
@@ -105,8 +111,8 @@ def test_it_equals_placing_by_hand():
 @pytest.mark.parametrize(
     'cfg, plain',
     [
-        (dict(type='KWResNet', depth=18, budget=1 / 2), ResNet(18)),
-        (dict(type='KWMobileNetV2', budget=1 / 2), MobileNetV2()),
+        (dict(type='KWResNet', depth=18, budget=1 / 2, attention_start='published'), ResNet(18)),
+        (dict(type='KWMobileNetV2', budget=1 / 2, attention_start='published'), MobileNetV2()),
         (dict(type='KWResNet', depth=18, start='none'), ResNet(18)),
     ],
 )
@@ -153,29 +159,53 @@ def test_another_network_is_refused(make, plain, looks):
         make().load_state_dict(plain().state_dict(), strict=False)
 
 
-def test_a_reminder_where_the_temperature_stays_0(monkeypatch):
-    lines = []
-    monkeypatch.setattr('kw_mm.models.base.print_log', lambda line, **kwargs: lines.append(line))
-    backbone, plain, x = KWResNet(18), ResNet(18).state_dict(), torch.randn(2, 3, 32, 32)
-    backbone.load_state_dict(plain)
-    backbone.set_temperature(0.9)  # as the hook does
-    backbone(x)
-    assert not lines
-    backbone.load_state_dict(plain)
-    backbone.set_temperature(0)
-    backbone(x), backbone(x)
-    assert len(lines) == 1 and 'AttentionTemperatureHook' in lines[0]
+def test_an_unknown_start_is_refused():
+    with pytest.raises(ValueError, match="attention_start.*'plain'.*got attention_start='random'"):
+        KWResNet(18, attention_start='random')
 
 
-def test_no_reminder_after_a_refused_load_or_other_weights(monkeypatch):
+@pytest.fixture
+def lines(monkeypatch):
+    """Of the log."""
     lines = []
-    monkeypatch.setattr('kw_mm.models.base.print_log', lambda line, **kwargs: lines.append(line))
-    backbone, x = KWResNet(18), torch.randn(2, 3, 32, 32)
-    with pytest.raises(CheckpointError):
-        backbone.load_state_dict({**ResNet(18).state_dict(), 'other': torch.zeros(1)})
-    backbone(x)
-    assert not lines
-    backbone.load_state_dict(ResNet(18).state_dict())
-    backbone.load_state_dict(KWResNet(18).state_dict())
-    backbone(x)
-    assert not lines
+    monkeypatch.setattr(
+        'kw_mm.checkpoints.adapting.print_log', lambda line, **kwargs: lines.append(line)
+    )
+    return lines
+
+
+@pytest.mark.parametrize(
+    'cfg, words',
+    [
+        (dict(type='KWResNet'), 'it is the plain network, at every temperature'),
+        (
+            dict(type='KWResNet', attention_start='published'),
+            'at temperature 1 it is the plain network, with the published start of attention',
+        ),
+        (dict(type='KWResNet', budget=1 / 2), 'relative error of each warehouse: stage1 '),
+        (
+            dict(type='DynamicResNet', conv=dict(type='ODConv2d')),
+            'it is the plain network, at every temperature',
+        ),
+        (dict(type='StaticResNet'), 'tensors used'),
+    ],
+)
+def test_one_line_says_what_the_network_is(cfg, words, lines):
+    MODELS.build(dict(cfg, depth=18)).load_state_dict(ResNet(18).state_dict())
+    assert len(lines) == 1 and words in lines[0]
+    assert ('network' in lines[0]) == ('Static' not in cfg['type'] and 'error' not in words)
+
+
+def test_weights_may_be_loaded_again_and_again():
+    """The start is that of the network, whatever was loaded before."""
+    backbone, plain, other = KWResNet(18), ResNet(18).state_dict(), ResNet(18).state_dict()
+    backbone.load_state_dict(other)
+    backbone.load_state_dict(plain)
+    for name, layer in kw_layers(backbone).items():
+        kernel = plain[f'{name}.weight']
+        torch.testing.assert_close(layer.plain_kernel, kernel, rtol=1e-6, atol=1e-8)
+    backbone.attention_start = 'published'
+    backbone.load_state_dict(plain)
+    backbone.set_temperature(1)
+    for name, layer in kw_layers(backbone).items():
+        assert torch.equal(layer.plain_kernel, plain[f'{name}.weight'])

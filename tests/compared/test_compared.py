@@ -340,3 +340,61 @@ def test_channels_last_network(kind, kernels):
     found = layer(x.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(found, expected)
     assert layer.weight.dtype == torch.double and layer.weight.dim() == 5 and layer.weight.is_leaf
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind, kernels', [*MIXED, (CondConv2d, 3)])
+@pytest.mark.parametrize('geometry', ['3x3', 'depthwise'])
+def test_from_a_plain_kernel_it_is_the_plain_convolution(kind, kernels, geometry):
+    layer = build(kind, kernels, geometry).double()
+    kernel = torch.randn(layer.weight.shape[1:]).double()
+    layer.load_state_dict({**layer.state_dict(), **layer.plain_entries(kernel)})
+    x = torch.randn(2, 8, 9, 9).double()
+    for temperature in (30, 1) if hasattr(layer, 'set_temperature') else (None,):
+        if temperature:
+            layer.set_temperature(temperature)
+        torch.testing.assert_close(layer(x), plain_conv(layer, x, kernel), rtol=0, atol=1e-12)
+
+
+def plain_conv(layer, x, kernel):
+    geometry = (layer.stride, layer.padding, layer.dilation, getattr(layer, 'groups', 1))
+    return F.conv2d(x, kernel, layer.bias, *geometry)
+
+
+def test_kernels_that_start_equal_learn_to_differ():
+    """Their attentions differ between images, and so do their gradients."""
+    for kind in (DYConv2d, ODConv2d, CondConv2d):
+        layer = kind(8, 12, 3, num_kernels=4).double()
+        kernel = torch.randn(layer.weight.shape[1:]).double()
+        layer.load_state_dict({**layer.state_dict(), **layer.plain_entries(kernel)})
+        layer(torch.randn(4, 8, 9, 9).double()).square().sum().backward()
+        first, *others = layer.weight.grad
+        assert all(not torch.allclose(first, other) for other in others), kind
+        unmoved = [name for name, p in layer.named_parameters() if not p.grad.any()]
+        assert all('attention' in name for name in unmoved)
+        with torch.no_grad():
+            for p in layer.parameters():
+                p -= 1e-3 * p.grad
+        layer.zero_grad()
+        layer(torch.randn(4, 8, 9, 9).double()).square().sum().backward()
+        assert all(bool(p.grad.any()) for p in layer.parameters()), kind
+
+
+@torch.no_grad()
+def test_dcd_from_a_plain_kernel_is_finite_and_plain_in_eval_mode():
+    """However far its own norms are from the statistics of what passes them."""
+    layer = DCDConv2d(8, 12, 3, padding=1).double().eval()
+    kernel = torch.randn(12, 8, 3, 3).double()
+    layer.load_state_dict({**layer.state_dict(), **layer.plain_entries(kernel)})
+    x = 1e6 * torch.randn(2, 8, 9, 9).double()
+    torch.testing.assert_close(layer(x), plain_conv(layer, x, kernel), rtol=1e-12, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', [CondLinear, DCDLinear])
+def test_from_a_plain_weight_it_is_the_plain_linear_layer(kind):
+    layer = disturb(kind(16, 10).double().eval())
+    weight = torch.randn(10, 16).double()
+    layer.load_state_dict({**layer.state_dict(), **layer.plain_entries(weight)})
+    x = torch.randn(3, 16).double()
+    torch.testing.assert_close(layer(x), F.linear(x, weight, layer.bias), rtol=0, atol=1e-12)

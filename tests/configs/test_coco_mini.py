@@ -40,9 +40,29 @@ def test_the_configs_are_there():
         for kind in kinds
         if (recipe, kind) != ('_sgd', 'kw1d2x_')
     ]
-    assert CONFIGS == sorted(
-        [*expected, 'mask_rcnn_convnext-t_1x_coco.py', 'mask_rcnn_kw_convnext-t_1x_coco.py']
+    from_plain = [
+        f'mask_rcnn_{kind}_{network}_from-plain_1x_coco.py'
+        for kind in ('dyconv4x', 'kw', 'kw4x', 'odconv4x')
+        for network in ('r50', 'mbv2')
+    ]
+    convnexts = ['mask_rcnn_convnext-t_1x_coco.py', 'mask_rcnn_kw_convnext-t_1x_coco.py']
+    assert CONFIGS == sorted(expected + from_plain + convnexts)
+
+
+@pytest.mark.parametrize('name', [name for name in CONFIGS if 'from-plain' in name])
+def test_from_plain_weights_they_are_their_twin_with_layer_norm(name):
+    """Under norm_eval the statistics of a new batch norm would stay at 0 and 1."""
+    cfg, twin = (
+        load_config(str(ROOT / 'configs' / file))
+        for file in (name, name.replace('_from-plain', ''))
     )
+    backbone, other = cfg.model.backbone, twin.model.backbone
+    assert backbone.norm_eval and backbone.init_cfg.checkpoint.startswith('torchvision://')
+    options = backbone if 'kw' in name else backbone.conv
+    norm = options.pop('attention_norm', None)
+    assert norm == (None if 'dyconv' in name else 'LN')
+    other.init_cfg.checkpoint = backbone.init_cfg.checkpoint
+    assert cfg.model == twin.model and cfg.optim_wrapper == twin.optim_wrapper
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -72,7 +92,7 @@ def test_recipe(name):
             and backbone.frozen_stages == (2 if 'mbv2' in name else 1)
         )
         assert backbone.get('drop_path_rate', 0) == (
-            0.1 if 'kw' in name and 'r50_1x' in name else 0
+            0.1 if 'kw' in name and 'r50' in name and '_sgd_' not in name else 0
         )
     assert not any(
         'Temperature' in hook.type for hook in cfg.custom_hooks

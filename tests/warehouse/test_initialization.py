@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kw_mm.warehouse import apply_kernel_warehouse
-from kw_mm.warehouse.initialization import STARTS, beta_of, kaiming_cells_, why_not_plain
+from kw_mm.warehouse.initialization import STARTS, Start, beta_of, kaiming_cells_, why_not_plain
 
 # start, mixtures of the layers, budget: start cells of each layer's mixtures
 EXPECTED = [
@@ -99,7 +99,15 @@ def test_plain_kernels_are_refused_where_they_would_not_be_exact(start, budget, 
 
 
 def test_plain_kernels_fit_one_cell_for_each_mixture():
-    assert why_not_plain(torch.eye(3, 7), 6) == why_not_plain(torch.eye(3), 3) == ''
+    start = Start(0, 6, [[0], [2], [4]])
+    assert why_not_plain(start, 6) == ''
+
+
+def test_with_fewer_cells_than_mixtures_the_zero_cell_will_do():
+    start = Start(0, 1, [[0], [1]])
+    assert 'no start cell of their own' in why_not_plain(start, 1)
+    assert why_not_plain(start, 1, fewer_cells=True) == ''
+    assert 'no start cell' in why_not_plain(Start(0, 1, [[], []]), 1, fewer_cells=True)
 
 
 def test_kaiming_counts_the_size_of_cells():
