@@ -9,7 +9,6 @@ from kw_mm.checkpoints import read_checkpoint
 from kw_mm.checkpoints.architectures import recognise
 from kw_mm.checkpoints.convert import budget_of, convert
 from kw_mm.checkpoints.layouts import rename, reverse
-from kw_mm.checkpoints.plain_kernels import start_kernel
 from kw_mm.errors import CheckpointError
 from kw_mm.models import DynamicResNet, KWConvNeXt, KWMobileNetV2, KWResNet, KWVisionTransformer
 from kw_mm.models.mobilenet_v2 import NAMES
@@ -168,7 +167,7 @@ def test_the_start_kernel_is_what_a_layer_computes_at_temperature_1(start):
     ).eval()
     net.warehouses.set_temperature(1)
     x = torch.randn(2, 4, 6, 6)
-    torch.testing.assert_close(net(x), nn.functional.conv2d(x, start_kernel(net[0]), net[0].bias))
+    torch.testing.assert_close(net(x), nn.functional.conv2d(x, net[0].plain_kernel, net[0].bias))
 
 
 ARCH = dict(depths=[1, 1, 3, 1], channels=[16, 32, 48, 64])

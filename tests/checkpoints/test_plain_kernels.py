@@ -26,8 +26,10 @@ def named(state_dict, project):
     return {rename(key, reverse(NAMES[project])): value for key, value in state_dict.items()}
 
 
-@pytest.mark.parametrize('depth, budget', [(18, 1), (18, 2), (50, 4)])
-@pytest.mark.parametrize('start, temperature', [('plain', 0), ('published', 1)])
+@pytest.mark.parametrize(
+    'depth, budget, start, temperature',
+    [(18, 1, 'published', 1), (18, 2, 'published', 1), (18, 2, 'plain', 0), (50, 4, 'plain', 0)],
+)
 def test_resnet(depth, budget, start, temperature):
     plain, backbone = (
         trained(ResNet(depth, zero_init_residual=False)),

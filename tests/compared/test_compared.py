@@ -344,7 +344,7 @@ def test_channels_last_network(kind, kernels):
 
 @torch.no_grad()
 @pytest.mark.parametrize('kind, kernels', [*MIXED, (CondConv2d, 3)])
-@pytest.mark.parametrize('geometry', ['3x3', 'depthwise'])
+@pytest.mark.parametrize('geometry', ['plain', 'depthwise'])
 def test_from_a_plain_kernel_it_is_the_plain_convolution(kind, kernels, geometry):
     layer = build(kind, kernels, geometry).double()
     kernel = torch.randn(layer.weight.shape[1:]).double()

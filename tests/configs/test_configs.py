@@ -61,7 +61,8 @@ def cfg(request):
 def has_an_earlier_twin(cfg):
     """Whether an earlier config has the same network, which then has had its training step.
 
-    Weights make no difference, since none are loaded here, and the attention's norm next to none.
+    Sizes of warehouses, weights and norms of attention make no difference to how the parts of a
+    model fit; networks with other sizes are trained in tests/models/test_sweep.py.
     """
     earlier = CONFIGS[: CONFIGS.index(str(Path(cfg.filename).relative_to(ROOT / 'configs')))]
     return any(network_of(read(name)) == network_of(cfg) for name in earlier)
@@ -69,9 +70,9 @@ def has_an_earlier_twin(cfg):
 
 def network_of(cfg):
     model = deepcopy(cfg.model)
-    model.backbone.pop('init_cfg', None)
     for options in (model.backbone, model.backbone.get('conv', {})):
-        options.pop('attention_norm', None)
+        for key in ('init_cfg', 'budget', 'num_kernels', 'attention_norm', 'drop_path_rate'):
+            options.pop(key, None)
     return model, cfg.get('data_preprocessor')
 
 

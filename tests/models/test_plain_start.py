@@ -13,7 +13,7 @@ OUT = dict(
 )
 KW = [
     *(('ResNet', dict(depth=18), budget) for budget in (1, 2, 4)),
-    ('ResNet', dict(depth=50), 1),
+    pytest.param('ResNet', dict(depth=50), 1, marks=slow),
     pytest.param('ResNet', dict(depth=50), 4, marks=slow),
     pytest.param('ResNet', dict(depth=101), 1, marks=slow),
     *(('MobileNetV2', dict(widen_factor=width), b) for width in (1.0, 0.5) for b in (1, 4)),

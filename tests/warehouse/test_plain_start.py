@@ -15,7 +15,7 @@ LAYERS = ['0', '1', '4']
 
 def plain_network():
     return nn.Sequential(
-        nn.Conv2d(8, 16, 3), nn.Conv2d(16, 16, 1, bias=False), nn.ReLU(), nn.Flatten(),
+        nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 1, bias=False), nn.ReLU(), nn.Flatten(),
         nn.Linear(256, 16),
     ).double()  # fmt: skip
 
@@ -49,7 +49,7 @@ def deviation(found, expected):
 def test_it_is_the_plain_network_at_every_temperature(function, options):
     plain = plain_network()
     net, errors = started(plain, attention_function=function, **options)
-    x = torch.randn(2, 8, 6, 6).double()
+    x = torch.randn(2, 16, 6, 6).double()
     assert not errors
     for temperature in (0, 0.3, 1):
         net.warehouses.set_temperature(temperature)
@@ -68,7 +68,7 @@ def test_everything_learns(function, basis):
     moved = []
     for _ in range(2):
         optimizer.zero_grad()
-        net(torch.randn(2, 8, 6, 6).double()).square().sum().backward()
+        net(torch.randn(2, 16, 6, 6).double()).square().sum().backward()
         moved.append({name for name, p in net.named_parameters() if bool(p.grad.any())})
         optimizer.step()
     later = {
@@ -87,9 +87,7 @@ def test_everything_learns(function, basis):
 def test_fewer_cells_are_the_best_that_there_are(function, budget):
     """The error is that of the truncated singular value decomposition of all plain cells."""
     plain = plain_network()
-    net, errors = started(
-        plain, budget=budget, attention_function=function, cell_ratio=(1 / 2, 1 / 2)
-    )
+    net, errors = started(plain, budget=budget, attention_function=function, cell_ratio=(1, 1 / 2))
     layers = kw_layers(net)
     shapes = {name: layer.partition.kernel_shape for name, layer in layers.items()}
     cells, mixed = (
@@ -143,7 +141,7 @@ def test_exact_where_the_cells_span_no_more(function='caf'):
 )
 def test_what_has_no_plain_start_is_refused_with_the_reason(options, reason):
     with pytest.raises(ValueError, match=reason):
-        started(plain_network(), cell_ratio=(1 / 2, 1 / 2), **options)
+        started(plain_network(), cell_ratio=(1, 1 / 2), **options)
 
 
 @torch.no_grad()
