@@ -1,6 +1,7 @@
 """Plot the curves of runs: python tools/plot_run.py WORK_DIR... --out FILE.png.
 
-Loss, temperature, learning rate and scores of one or several runs, on one figure.
+Loss, temperature, learning rate and scores of one or several runs, on one figure. Repetitions of a
+run with other seeds are one line, their mean, with their range: static=WORK_DIR,WORK_DIR,WORK_DIR.
 """
 
 import argparse
@@ -12,7 +13,9 @@ from kw_mm.command_line import command
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('work_dirs', nargs='+', help='work dirs of training runs')
+    parser.add_argument(
+        'work_dirs', nargs='+', help='work dirs of training runs, or NAME=WORK_DIR,...'
+    )
     parser.add_argument(
         '--out', default='run.png', help='image file to write, .png, .pdf or .svg; default run.png'
     )

@@ -1,10 +1,9 @@
-# Plain ResNet-50 weights in the warehouses at temperature 1: the plain network itself, evaluated on
-# a folder of images with an annotation file of "name class" lines. Other budgets:
+# Plain ResNet-50 weights in the warehouses, temperature 0: still the plain network, evaluated on a
+# folder of images with an annotation file of "name class" lines. Other budgets:
 # --cfg-options model.backbone.budget=4
 _base_ = '../imagenet/kw_r50_100e_in1k.py'
 data_root = 'data/imagenet_mini'
 
-model = dict(backbone=dict(temperature=1.0))
 dataset = dict(data_root=data_root, split='', data_prefix='val', ann_file='val.txt')
 pipeline = [  # torchvision's weights were made with Pillow's bilinear resizing
     dict(type='LoadImageFromFile', backend_args=dict(backend='whole_image')),

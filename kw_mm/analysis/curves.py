@@ -16,6 +16,7 @@ from ..errors import UserError
 from .figures import NORMAL, SMALL, distinct_colors, new_figure, save_figure
 
 Curve = tuple[list[float], list[float]]  # training steps, values
+Band = tuple[list[float], list[float], list[float]]  # training steps, lowest and highest values
 COUNTERS = ('step', 'iter', 'epoch')
 PANELS: dict[str, dict[str, str]] = {
     'loss': {'loss': 'loss'},
@@ -33,7 +34,8 @@ def plot_runs(work_dirs: Sequence[str], file: str) -> Path:
     """Draw the curves of runs on one figure; panels that no run has values for are left out.
 
     Args:
-        work_dirs: Folders that ``tools/train.py`` wrote to.
+        work_dirs: Folders that ``tools/train.py`` wrote to, or ``NAME=FOLDER,FOLDER,...`` for
+            repetitions of a run with other seeds, of which mean and range are drawn.
         file: Image file to write.
 
     Returns:
@@ -42,8 +44,13 @@ def plot_runs(work_dirs: Sequence[str], file: str) -> Path:
     Raises:
         UserError: A folder without a log of training, or a file that cannot be written.
     """
-    runs = {name: read_scalars(folder) for name, folder in name_runs(work_dirs).items()}
-    figure = draw_runs(runs)
+    groups = {name: folders.split(',') for name, folders in map(_named, work_dirs) if name}
+    single = [folder for name, folder in map(_named, work_dirs) if not name]
+    runs = {name: read_scalars(folder) for name, folder in name_runs(single).items()}
+    bands = {}
+    for name, folders in groups.items():
+        runs[name], bands[name] = summarise([read_scalars(folder) for folder in folders])
+    figure = draw_runs(runs, bands)
     try:
         return save_figure(figure, file)
     except (OSError, ValueError) as error:
@@ -91,11 +98,38 @@ def read_scalars(work_dir: str) -> dict[str, Curve]:
     return {name: (list(points), list(points.values())) for name, points in curves.items()}
 
 
-def draw_runs(runs: Mapping[str, Mapping[str, Curve]]) -> Figure:
+def _named(argument: str) -> tuple[str, str]:
+    """(name, folders) of ``NAME=FOLDER,...``; a folder has no name of its own."""
+    name, mark, folders = str(argument).partition('=')
+    return (name, folders) if mark and not Path(argument).exists() else ('', str(argument))
+
+
+def summarise(
+    repetitions: Sequence[Mapping[str, Curve]],
+) -> tuple[dict[str, Curve], dict[str, Band]]:
+    """Mean and range of repeated runs, at the steps that all of them have logged.
+
+    Args:
+        repetitions: The curves of each, as :func:`read_scalars` returns them.
+    """
+    curves, bands = {}, {}
+    for name in set.intersection(*map(set, repetitions)):
+        points = [dict(zip(*run[name])) for run in repetitions]
+        steps = sorted(set.intersection(*map(set, points)))
+        values = [[run[step] for run in points] for step in steps]
+        curves[name] = steps, [sum(at_step) / len(at_step) for at_step in values]
+        bands[name] = steps, [*map(min, values)], [*map(max, values)]
+    return curves, bands
+
+
+def draw_runs(
+    runs: Mapping[str, Mapping[str, Curve]], bands: Mapping[str, Mapping[str, Band]] | None = None
+) -> Figure:
     """The figure of runs.
 
     Args:
         runs: {name: curves}, the curves as :func:`read_scalars` returns them.
+        bands: {name: bands} of runs that are means of several.
 
     Raises:
         UserError: Runs that logged none of the scalars in ``PANELS``.
@@ -113,7 +147,7 @@ def draw_runs(runs: Mapping[str, Mapping[str, Curve]]) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
     colors = dict(zip(runs, distinct_colors(len(runs))))
     for axes, title in zip(panels, titles):
-        _draw_panel(axes, title, runs, colors)
+        _draw_panel(axes, title, runs, bands or {}, colors)
     for axes in panels[len(titles) :]:
         axes.axis('off')
     handles = [panels[0].plot([], [], color=color)[0] for color in colors.values()]
@@ -124,7 +158,11 @@ def draw_runs(runs: Mapping[str, Mapping[str, Curve]]) -> Figure:
 
 
 def _draw_panel(
-    axes: Axes, title: str, runs: Mapping[str, Mapping[str, Curve]], colors: Mapping[str, Any]
+    axes: Axes,
+    title: str,
+    runs: Mapping[str, Mapping[str, Curve]],
+    bands: Mapping[str, Mapping[str, Band]],
+    colors: Mapping[str, Any],
 ) -> None:
     drawn = {}
     for style, (name, label) in zip(STYLES, PANELS[title].items()):
@@ -134,6 +172,8 @@ def _draw_panel(
                 line = dict(color=colors[run], linewidth=1.2, marker=marker, clip_on=False)
                 axes.plot(*curves[name], style, **line)
                 drawn[style] = label
+            if name in bands.get(run, {}):
+                axes.fill_between(*bands[run][name], color=colors[run], alpha=0.2, linewidth=0)
     if len(PANELS[title]) > 1:
         handles = [axes.plot([], [], style, color='black')[0] for style in drawn]
         axes.legend(handles, list(drawn.values()), fontsize=SMALL, frameon=False)

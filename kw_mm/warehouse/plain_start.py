@@ -77,7 +77,7 @@ def plain_start(layers: Mapping[str, KWLayer], kernels: Mapping[str, Tensor]) ->
             logits, cells = _fewer_cells(drawn, warehouse, wanted)
             errors[drawn[0].warehouse_name] = _error(drawn[0], logits, cells, wanted)
         key = f'warehouses.{drawn[0].warehouse_name}.cells'
-        entries[key] = warehouse.with_cells(slice(None), _listed(cells, warehouse))
+        entries[key] = warehouse.with_cells(torch.arange(len(cells)), _listed(cells, warehouse))
         sizes = [layer.partition.num_mixtures for layer in drawn]
         for name, layer, rows in zip(names, drawn, logits.split(sizes)):
             constant = layer.attention.constant_entries(rows)

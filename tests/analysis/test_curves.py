@@ -4,7 +4,7 @@ import re
 import matplotlib
 import pytest
 
-from kw_mm.analysis.curves import draw_runs, name_runs, plot_runs, read_scalars
+from kw_mm.analysis.curves import draw_runs, name_runs, plot_runs, read_scalars, summarise
 from kw_mm.analysis.figures import new_figure, save_figure
 from kw_mm.errors import UserError
 
@@ -159,3 +159,32 @@ def test_a_figure_without_an_image_files_name_is_refused(tmp_path, name):
         UserError, match=f"image file, got '{re.escape(str(tmp_path / name))}'; name one, e.g."
     ):
         save_figure(new_figure(1, 1), tmp_path / name)
+
+
+def test_repetitions_are_summarised_where_all_have_logged():
+    runs = [
+        {'loss': ([10, 20, 30], [3.0, 2.0, 1.0]), 'lr': ([10], [0.1])},
+        {'loss': ([10, 20], [5.0, 1.0])},
+    ]
+    curves, bands = summarise(runs)
+    assert curves == {'loss': ([10, 20], [4.0, 1.5])}
+    assert bands == {'loss': ([10, 20], [3.0, 1.0], [5.0, 2.0])}
+
+
+def test_a_named_group_is_one_line_with_a_band(tmp_path, monkeypatch):
+    for name, loss in (('a', 3.0), ('b', 1.0), ('c', 2.0)):
+        write_log(tmp_path / name, '1', train(10, loss), train(20, loss / 2))
+    drawn = []
+    monkeypatch.setattr(
+        'kw_mm.analysis.curves.draw_runs', lambda *args: drawn.append(args) or draw_runs(*args)
+    )
+    plot_runs([f'both={tmp_path}/a,{tmp_path}/b', tmp_path / 'c'], tmp_path / 'x.svg')
+    (runs, bands), (axes, *_) = drawn[0], draw_runs(*drawn[0]).axes
+    assert set(runs) == {'both', 'c'} and set(bands) == {'both'}
+    assert runs['both']['loss'] == ([10, 20], [2.0, 1.0])
+    assert (
+        len(axes.collections) == 1
+        and len([line for line in axes.lines if len(line.get_xdata())]) == 2
+    )
+    with pytest.raises(UserError, match="work dir .*nowhere' does not exist"):
+        plot_runs([f'both={tmp_path}/a,{tmp_path}/nowhere'], tmp_path / 'x.svg')

@@ -65,13 +65,13 @@ def plain_network(name, plain_weights):
     'name, budget',
     [('resnet50', 1), ('resnet50', 2), ('resnet50', 4), ('mobilenetv2', 1), ('mobilenetv2', 4)],
 )
-def test_inflated_weights_give_the_plain_logits(name, budget, images, plain_weights):
+def test_a_kw_network_starts_with_the_plain_logits(name, budget, images, plain_weights):
     backbone, head, weights, cfg = plain_network(name, plain_weights)
-    inflated = MODELS.build(dict(cfg, budget=budget, temperature=1.0))
-    inflated.load_state_dict(weights)
+    started = MODELS.build(dict(cfg, budget=budget))
+    started.load_state_dict(weights)
     pixels = images[0][::20]
     expected = logits(backbone, head, pixels)
-    torch.testing.assert_close(logits(inflated, head, pixels), expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(logits(started, head, pixels), expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -85,14 +85,16 @@ def test_inflated_weights_give_the_plain_logits(name, budget, images, plain_weig
         ('mobilenetv2', 4, 170),
     ],
 )
-def test_inflated_weights_classify_all_images_as_the_plain_ones(
-    name, budget, right, images, plain_weights
+@pytest.mark.parametrize('start, temperature', [('plain', 0.0), ('published', 1.0)])
+def test_a_kw_network_starts_classifying_all_images_as_the_plain_one(
+    name, budget, right, start, temperature, images, plain_weights
 ):
     backbone, head, weights, cfg = plain_network(name, plain_weights)
-    inflated = MODELS.build(dict(cfg, budget=budget, temperature=1.0))
-    inflated.load_state_dict(weights)
+    options = dict(budget=budget, attention_start=start, temperature=temperature)
+    started = MODELS.build(dict(cfg, **options))
+    started.load_state_dict(weights)
     pixels, classes = images
-    expected, found = logits(backbone, head, pixels), logits(inflated, head, pixels)
+    expected, found = logits(backbone, head, pixels), logits(started, head, pixels)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
     assert (
         int((found.argmax(1) == classes).sum())
