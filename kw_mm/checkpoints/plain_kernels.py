@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..protocols import StartsPlain
-from ..validation import few
 from ..warehouse import KWLayer, kw_layers
 from ..warehouse.initialization import beta_of
 from ..warehouse.plain_start import PlainStart, plain_start
@@ -91,17 +90,7 @@ def _start_warehouses(
     entries.update(start.entries)
     if published:
         return 'at temperature 1 it is the plain network, with the published start of attention'
-    return _note(start)
-
-
-def _note(start: PlainStart) -> str:
-    if not start.errors:
-        return 'it is the plain network, at every temperature'
-    errors = [f'{name} {error:.1%}' for name, error in start.errors.items()]
-    return (
-        'its budget is below 1, so kernels are the nearest to the plain ones that its cells can '
-        f'form; relative error of each warehouse: {few(errors, len(errors))}'
-    )
+    return str(start)
 
 
 @torch.no_grad()

@@ -15,10 +15,11 @@ from .budget import Budget, num_cells
 from .initialization import STARTS, Start, kaiming_cells_, kaiming_kernel
 from .kernel_attention import KernelAttention, ReducedKernelAttention
 from .layers import KWConv2d, KWLayer, KWLinear
+from .plain_start import plain_start
 from .sharing import SHARING_RANGES, Plan, WarehousePlan, of_equal_kernels, read_plan
-from .warehouses import Warehouse, Warehouses
+from .warehouses import Warehouse, Warehouses, logger
 
-INITS = ('published', 'plain')
+INITS = ('keep', 'published', 'plain')
 
 
 def apply_kernel_warehouse(
@@ -30,7 +31,7 @@ def apply_kernel_warehouse(
     reduction: float = 1 / 16,
     nonlocal_basis_ratio: float = 1,
     attention_norm: Norm = 'BN1d',
-    init: str = 'published',
+    init: str | None = None,
     attention_function: str = 'caf',
     zero_cell: bool = True,
     start: str = 'one_to_one',
@@ -54,8 +55,12 @@ def apply_kernel_warehouse(
             this relative size.
         attention_norm: Normalisation in the attention branch: 'BN1d' (published), 'LN', 'SyncBN',
             'none' or ``channels -> module``.
-        init: 'published', or 'plain': start cells get the values of the plain kernel that they form
-            at temperature 1 (budget >= 1).
+        init: What the layers begin with. 'keep' (default) for the network's own weights: it stays
+            the same network, at every temperature, and attention is learnt from there; with a
+            budget below 1 it is near it, and a line of the log says how near. 'published' for the
+            random start of the paper, also the default, with a warning, where options of its
+            ablations leave no way to keep weights. 'plain' for a random start whose start cells
+            form, at temperature 1, a plain kernel with its usual start (budget >= 1).
         attention_function: 'caf' (published), 'softmax', 'sigmoid', 'relu' or 'caf_unnormalised',
             see :mod:`kw_mm.warehouse.attention_functions`.
         zero_cell: Whether a zero cell takes attention beside the cells, as published.
@@ -80,12 +85,14 @@ def apply_kernel_warehouse(
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 1))
+        >>> images = torch.rand(2, 16, 8, 8)
+        >>> before = net(images)
         >>> net = apply_kernel_warehouse(net, {'all': ['0', '2']}, budget=2)
-        >>> net.warehouses.set_temperature(1)
-        >>> net(torch.rand(2, 16, 8, 8)).shape
-        torch.Size([2, 32, 6, 6])
+        >>> torch.allclose(net(images), before, atol=1e-5)
+        True
     """
-    check_choice('init', init, INITS)
+    if init is not None:
+        check_choice('init', init, INITS)
     check_choice('start', start, STARTS)
     check_choice('sharing_range', sharing_range, SHARING_RANGES)
     check_flag('zero_cell', zero_cell)
@@ -122,6 +129,8 @@ def apply_kernel_warehouse(
             )
             _init_cells(new, begin, init)
             replaced[layer] = new
+    if init in ('keep', None):
+        _keep_weights(replaced, plain, must=init is not None)
     for layer, new in replaced.items():
         _replace(module, layer, new)
     warehouses.recompute_kernels = assemble_checkpoint
@@ -251,6 +260,22 @@ def _init_cells(layer: KWLayer, start: Start, init: str) -> None:
     kaiming_cells_(layer.warehouse.cells[own], math.prod(layer.warehouse.cell_size))
     if init == 'plain':
         layer.place_kernel(kaiming_kernel(layer.partition.kernel_shape))
+
+
+def _keep_weights(
+    layers: dict[str, KWLayer], plain: dict[str, nn.Conv2d | nn.Linear], must: bool
+) -> None:
+    """Let layers begin as the plain ones that they replace."""
+    try:
+        start = plain_start(layers, {name: layer.weight for name, layer in plain.items()})
+    except ValueError as error:
+        if must:
+            raise ValueError(f"init='keep' cannot keep the network's weights: {error}") from error
+        logger.warning('random values replace the weights of the network: %s', error)
+        return
+    start.write(layers)
+    if start.errors:
+        logger.info('%s', start)
 
 
 def _replace(module: nn.Module, name: str, new: nn.Module) -> None:

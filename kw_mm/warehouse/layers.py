@@ -139,8 +139,8 @@ class KWLayer(nn.Module):
     def place_kernel(self, kernel: Tensor) -> None:
         """Put a plain kernel into the start cells: at temperature 1 this layer is the plain one.
 
-        The attention branch stays as it is; see :func:`kw_mm.warehouse.plain_start.plain_start` for
-        a layer that is the plain one at every temperature.
+        The rest of the attention branch stays as it is; see :mod:`kw_mm.warehouse.plain_start` for
+        layers that are the plain ones at every temperature.
 
         Args:
             kernel (Tensor): Shape (C_out, C_in / groups, kh, kw), or (C_out, C_in) for a linear
@@ -159,6 +159,8 @@ class KWLayer(nn.Module):
             raise ValueError(f'a plain kernel cannot be placed in this layer: {self.why_not_plain}')
         index = self.start_cells.to(self.cells.device)
         self.warehouse.write(index, self.partition.to_cells(kernel.reshape(shape)))
+        attention = self.attention
+        attention.beta.copy_(beta_of(attention.start, attention.num_cells, attention.zero_cell))
 
     def extra_repr(self) -> str:
         mixtures, cells = self.partition.num_mixtures, self.warehouse.num_cells

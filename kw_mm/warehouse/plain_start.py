@@ -21,7 +21,7 @@ from torch import Tensor
 from .attention_functions import EPS, weigh_cells
 from .initialization import beta_of, why_not_plain
 from .layers import KWLayer
-from .warehouses import Warehouse
+from .warehouses import Warehouse, list_cells
 
 SHARE = 0.95  # of the start cell, where an attention function leaves none at zero
 
@@ -49,6 +49,29 @@ class PlainStart(NamedTuple):
 
     entries: dict[str, Tensor]
     errors: dict[str, float]
+
+    def __str__(self) -> str:
+        if not self.errors:
+            return 'it is the plain network, at every temperature'
+        errors = ', '.join(f'{name} {error:.1%}' for name, error in self.errors.items())
+        return (
+            'its budget is below 1, so kernels are the nearest to the plain ones that its cells '
+            f'can form; relative error of each warehouse: {errors}'
+        )
+
+    def write(self, layers: Mapping[str, KWLayer]) -> None:
+        """Set the entries in place.
+
+        Args:
+            layers: Those that the entries are for.
+        """
+        for name, layer in layers.items():
+            own, prefix = layer.attention.state_dict(), f'{name}.attention.'
+            layer.attention.load_state_dict({key: self.entries[prefix + key] for key in own})
+            cells = self.entries[f'warehouses.{layer.warehouse_name}.cells']
+            layer.warehouse.write(
+                torch.arange(len(cells)), list_cells(cells, layer.warehouse.cell_size)
+            )
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ def kw():
         'convs': dict(layers=['0', '1'], budget=2),
         'classifier': dict(layers=['3'], cell_ratio=(1, 1 / 9)),
     }
-    return apply_kernel_warehouse(net, plan).eval()
+    return apply_kernel_warehouse(net, plan, init='published').eval()
 
 
 def test_kernels_made_per_image(kw):

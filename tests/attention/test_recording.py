@@ -9,7 +9,7 @@ from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
 
 def small_net(temperature=0.3, **options):
     net = nn.Sequential(nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 1))
-    apply_kernel_warehouse(net, {'all': ['0', '2']}, budget=2, **options)
+    apply_kernel_warehouse(net, {'all': ['0', '2']}, budget=2, **options, init='published')
     net.warehouses.set_temperature(temperature)
     return net
 

@@ -15,7 +15,9 @@ def listen(net, x):
 
 def small_net(temperature, **options):
     net = nn.Sequential(nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 1))
-    apply_kernel_warehouse(net, {'all': ['2', '0']}, cell_ratio=(1 / 2, 1), **options)
+    apply_kernel_warehouse(
+        net, {'all': ['2', '0']}, cell_ratio=(1 / 2, 1), **options, init='published'
+    )
     net.warehouses.set_temperature(temperature)
     return net.eval()
 

@@ -25,7 +25,7 @@ class Net(BaseModel):
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
         if kw:
             apply_kernel_warehouse(
-                self.body, {'first': ['0'], 'second': ['2']}, attention_norm='LN'
+                self.body, {'first': ['0'], 'second': ['2']}, attention_norm='LN', init='published'
             )
         self.attached = []
 

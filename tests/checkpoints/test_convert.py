@@ -163,7 +163,7 @@ def test_published_odconv_becomes_an_openmmlab_model():
 @pytest.mark.parametrize('start', STARTS)
 def test_the_start_kernel_is_what_a_layer_computes_at_temperature_1(start):
     net = apply_kernel_warehouse(
-        nn.Sequential(nn.Conv2d(4, 8, 2)), {'all': ['0']}, start=start
+        nn.Sequential(nn.Conv2d(4, 8, 2)), {'all': ['0']}, start=start, init='published'
     ).eval()
     net.warehouses.set_temperature(1)
     x = torch.randn(2, 4, 6, 6)

@@ -57,7 +57,7 @@ def test_layers_with_frozen_cells_keep_their_own():
 def test_any_module():
     network = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 16))
     apply_kernel_warehouse(
-        network, {'conv': ['0'], 'fc': ['3']}, budget=2, attention_norm='LN'
+        network, {'conv': ['0'], 'fc': ['3']}, budget=2, attention_norm='LN', init='published'
     ).eval()
     network.warehouses.set_temperature(1)
     expected = network(x := torch.randn(2, 8, 4, 4))

@@ -19,4 +19,4 @@ def shared_warehouse_network(**options):
         nn.Conv2d(16, 8, 1),
     )
     plan = {'shared': ['0', '2', '6'], 'depthwise': ['4']}
-    return apply_kernel_warehouse(net, plan, attention_norm='LN', **options)
+    return apply_kernel_warehouse(net, plan, attention_norm='LN', **options, init='published')

@@ -148,7 +148,7 @@ def test_attention_is_in_full_precision(dtype):
     """Weights of cells follow from averages in float32: batch norm magnifies small differences."""
     torch.manual_seed(0)
     network = apply_kernel_warehouse(
-        torch.nn.Sequential(torch.nn.Conv2d(32, 32, 3)), {'all': ['0']}
+        torch.nn.Sequential(torch.nn.Conv2d(32, 32, 3)), {'all': ['0']}, init='published'
     ).train()
     x = (1000 + 0.01 * torch.randn(8, 32, 16, 16)).to(dtype)
     seen = []

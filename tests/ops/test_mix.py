@@ -90,7 +90,9 @@ def test_an_image_as_large_as_the_kernel_is_not_taken_for_it():
     def one_output(**options):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(4, 1, 3, padding=1))
-        return apply_kernel_warehouse(net, {'all': ['0']}, attention_norm='LN', **options)
+        return apply_kernel_warehouse(
+            net, {'all': ['0']}, attention_norm='LN', **options, init='published'
+        )
 
     x = torch.randn(1, 4, 3, 3)
     same(gradients(one_output(assemble_checkpoint=True), x), gradients(one_output(), x))

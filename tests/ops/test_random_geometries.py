@@ -57,7 +57,11 @@ def put(plain, **options):
     """A network of these layers, all on one warehouse."""
     network = nn.ModuleList(plain)
     return apply_kernel_warehouse(
-        network, {'all': [str(i) for i in range(len(plain))]}, attention_norm='LN', **options
+        network,
+        {'all': [str(i) for i in range(len(plain))]},
+        attention_norm='LN',
+        **options,
+        init='published',
     )
 
 

@@ -28,7 +28,7 @@ class Images(BaseDataset):
 
 def network(norm='BN1d', mode=True):
     net = nn.Sequential(nn.Conv2d(8, 8, 1))
-    apply_kernel_warehouse(net, {'all': ['0']}, attention_norm=norm)
+    apply_kernel_warehouse(net, {'all': ['0']}, attention_norm=norm, init='published')
     net.train = lambda: nn.Module.train(net, mode)  # norm_eval keeps norms in evaluation
     return net
 

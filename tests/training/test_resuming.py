@@ -208,7 +208,9 @@ class Network(nn.Sequential):
     def __init__(self, optimizer):
         torch.manual_seed(0)
         super().__init__(nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 2, (2, 1)), nn.Conv2d(2, 2, 1))
-        apply_kernel_warehouse(self, {'a': ['0'], 'b': ['1']}, attention_norm='LN')
+        apply_kernel_warehouse(
+            self, {'a': ['0'], 'b': ['1']}, attention_norm='LN', init='published'
+        )
         self.wrapper = OptimWrapper(optimizer(self.parameters()))
 
     def step(self):

@@ -21,7 +21,7 @@ class Net(BaseModel):
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(3, 4, 3))
         if kw:
-            apply_kernel_warehouse(self.body, {'all': ['0']}, attention_norm='LN')
+            apply_kernel_warehouse(self.body, {'all': ['0']}, attention_norm='LN', init='published')
         self.seen = []
 
     def forward(self, *inputs, mode='tensor'):

@@ -37,7 +37,9 @@ def network(**options):
     net = nn.Sequential(
         nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.ReLU(), nn.Conv2d(64, 32, 3, stride=2)
     )
-    return apply_kernel_warehouse(net, {'stage1': ['0'], 'stage2': ['2']}, **options)
+    return apply_kernel_warehouse(
+        net, {'stage1': ['0'], 'stage2': ['2']}, **options, init='published'
+    )
 
 
 class NaiveDYConv2d(nn.Module):
@@ -68,7 +70,7 @@ def test_without_partition_sharing_and_caf_it_is_dy_conv():
     )
     dy_conv = nn.Sequential(NaiveDYConv2d(plain[0], 4), nn.ReLU(), NaiveDYConv2d(plain[2], 4))
     kw = apply_kernel_warehouse(
-        copy.deepcopy(plain), {'stage1': ['0', '2']}, budget=4, **AS_DY_CONV
+        copy.deepcopy(plain), {'stage1': ['0', '2']}, budget=4, **AS_DY_CONV, init='published'
     )
     pairs = []
     for mine, naive in ((kw[0], dy_conv[0]), (kw[2], dy_conv[2])):

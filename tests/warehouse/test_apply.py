@@ -1,5 +1,7 @@
 import copy
 import io
+import logging
+import re
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ def plain():
 
 
 def network(**options):
-    return apply_kernel_warehouse(plain(), PLAN, **options)
+    return apply_kernel_warehouse(plain(), PLAN, **{'init': 'published', **options})
 
 
 def test_planned_layers_are_replaced_and_share_one_parameter():
@@ -39,7 +41,7 @@ def test_planned_layers_are_replaced_and_share_one_parameter():
 
 def test_start_cells_follow_the_plan_not_the_module_order():
     forward = network()
-    backward = apply_kernel_warehouse(plain(), {'a': ['2', '0'], 'b': ['4']})
+    backward = apply_kernel_warehouse(plain(), {'a': ['2', '0'], 'b': ['4']}, init='published')
     assert forward[0].start_cells.tolist() == list(range(9)) and forward[
         2
     ].start_cells.tolist() == [9, 10]
@@ -49,7 +51,9 @@ def test_start_cells_follow_the_plan_not_the_module_order():
 
 
 def test_wrapping_changes_nothing():
-    wrapped = apply_kernel_warehouse(nn.Sequential(plain()), {'a': ['0.0', '0.2'], 'b': ['0.4']})
+    wrapped = apply_kernel_warehouse(
+        nn.Sequential(plain()), {'a': ['0.0', '0.2'], 'b': ['0.4']}, init='published'
+    )
     for mine, other in zip(kw_layers(network()).values(), kw_layers(wrapped).values()):
         assert torch.equal(mine.start_cells, other.start_cells)
 
@@ -122,6 +126,7 @@ def test_plain_init_makes_start_cells_a_plain_network():
         ({'a': ['0']}, dict(budget='1x'), "budget='1x'"),
         ({'a': ['0']}, dict(budget=0.3), 'budget=0.3'),
         ({'a': ['0']}, dict(init='zeros'), "init='zeros'"),
+        ({'a': ['0']}, dict(init='keep', start='none'), "init='keep' cannot keep .* layer '0'"),
         ({'a': ['0']}, dict(cell_ratio=(1 / 3, 1)), "warehouse 'a': cell_ratio"),
         ({'a': ['0']}, dict(cell_ratio=2), r'got cell_ratio=2; .*\(0.5, 0.5\)'),
         ({'a': dict(layers=['0'], cell_ratio=(1,))}, {}, r'cell_ratio=\(1,\)'),
@@ -151,33 +156,62 @@ def test_layers_that_share_no_cell_are_refused(first, second, side):
     with pytest.raises(
         ValueError, match=f"warehouse 'a': .*share no cell: .* {side} channels .27, 32."
     ):
-        apply_kernel_warehouse(net, {'a': ['0', '1']})
-    apply_kernel_warehouse(net, {'a': ['0'], 'b': ['1']})
+        apply_kernel_warehouse(net, {'a': ['0', '1']}, init='published')
+    apply_kernel_warehouse(net, {'a': ['0'], 'b': ['1']}, init='published')
 
 
 @pytest.mark.parametrize('plan', [['0'], {'a': '0'}, {'a': 3}])
 def test_a_plan_of_another_form_is_refused(plan):
     with pytest.raises(TypeError):
-        apply_kernel_warehouse(plain(), plan)
+        apply_kernel_warehouse(plain(), plan, init='published')
 
 
 def test_a_second_application_is_refused():
     with pytest.raises(ValueError, match='already'):
-        apply_kernel_warehouse(network(), PLAN)
+        apply_kernel_warehouse(network(), PLAN, init='published')
 
 
 def test_padding_modes_other_than_zeros_are_refused():
     net = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, padding_mode='reflect'))
     with pytest.raises(ValueError, match='reflect'):
-        apply_kernel_warehouse(net, {'a': ['0']})
+        apply_kernel_warehouse(net, {'a': ['0']}, init='published')
 
 
 def test_budget_and_cells_of_one_warehouse():
     net = apply_kernel_warehouse(
-        plain(), {'a': dict(layers=['0', '2'], budget=2, cell_ratio=(1 / 2, 1 / 2)), 'b': ['4']}
+        plain(),
+        {'a': dict(layers=['0', '2'], budget=2, cell_ratio=(1 / 2, 1 / 2)), 'b': ['4']},
+        init='published',
     )
     assert net.warehouses['a'].cell_shape == (16, 8) and net.warehouses['a'].num_cells == 2 * (
         36 + 8
     )
     assert net.warehouses['b'].num_cells == 1
     assert isinstance(net[2], KWConv2d)
+
+
+@torch.no_grad()
+def test_the_weights_of_the_network_are_kept():
+    net, x = plain().eval(), torch.randn(2, 16, 8, 8)
+    expected = net(x)
+    apply_kernel_warehouse(net, PLAN, budget=2)
+    for temperature in (0, 1):
+        net.warehouses.set_temperature(temperature)
+        torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_with_fewer_cells_the_log_says_how_near_the_network_is(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger('kw_mm'), 'propagate', True)
+    with caplog.at_level('INFO', logger='kw_mm'):
+        apply_kernel_warehouse(plain(), PLAN, budget=1 / 2, cell_ratio=(1 / 2, 1 / 2))
+    (line,) = caplog.messages
+    assert re.search(r'relative error of each warehouse: a \d+\.\d%, b \d+\.\d%', line)
+
+
+def test_where_weights_cannot_be_kept_a_warning_says_so(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger('kw_mm'), 'propagate', True)
+    apply_kernel_warehouse(plain(), PLAN, start='all_to_all')
+    (line,) = caplog.messages
+    assert (
+        'random values replace the weights of the network' in line and "start='one_to_one'" in line
+    )

@@ -10,7 +10,7 @@ PLAN = {'own': ['0'], 'shared': ['1', '2'], 'free': ['3']}
 def network(mode):
     """Layers 0 and 1 are frozen; layer 1 shares its warehouse with layer 2."""
     net = apply_kernel_warehouse(
-        nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(4))), PLAN
+        nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(4))), PLAN, init='published'
     )
     for layer in (net[0], net[1]):
         layer.requires_grad_(False).eval()

@@ -59,6 +59,7 @@ def test_at_temperature_1_a_kernel_is_the_sum_of_its_start_cells(start, budget):
         cell_ratio=(1 / 2, 1),
         budget=budget,
         start=start,
+        init='published',
     ).eval()
     layer = net[0]
     net.warehouses.set_temperature(1)
@@ -87,7 +88,9 @@ def test_at_temperature_1_a_kernel_is_the_sum_of_its_start_cells(start, budget):
 @pytest.mark.parametrize('zero_cell', [True, False])
 def test_plain_kernels_are_refused_where_they_would_not_be_exact(start, budget, reason, zero_cell):
     options = dict(budget=budget, start=start, zero_cell=zero_cell, cell_ratio=(1 / 2, 1))
-    net = apply_kernel_warehouse(nn.Sequential(nn.Conv2d(8, 8, 2)), {'all': ['0']}, **options)
+    net = apply_kernel_warehouse(
+        nn.Sequential(nn.Conv2d(8, 8, 2)), {'all': ['0']}, **options, init='published'
+    )
     before = net[0].cells.detach().clone()
     with pytest.raises(ValueError, match=reason):
         net[0].place_kernel(torch.zeros(8, 8, 2, 2))

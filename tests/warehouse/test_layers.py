@@ -15,7 +15,9 @@ GEOMETRIES = {**CONVS, 'bias': dict(kernel_size=3, bias=True)}
 def kw_conv(budget=2, **options):
     options.setdefault('bias', False)
     net = nn.Sequential(nn.Conv2d(8, 12, **options), nn.Conv2d(12, 12, 3, groups=12))
-    return apply_kernel_warehouse(net, {'first': ['0'], 'second': ['1']}, budget=budget).eval()
+    return apply_kernel_warehouse(
+        net, {'first': ['0'], 'second': ['1']}, budget=budget, init='published'
+    ).eval()
 
 
 def assembled_by_hand(layer, x):
@@ -83,7 +85,7 @@ def test_depthwise():
 @pytest.mark.parametrize('shape', [(3, 16), (3, 5, 16), (2, 4, 5, 16)])
 def test_linear(shape):
     net = apply_kernel_warehouse(
-        nn.Sequential(nn.Linear(16, 24)), {'all': ['0']}, cell_ratio=(1, 1 / 4)
+        nn.Sequential(nn.Linear(16, 24)), {'all': ['0']}, cell_ratio=(1, 1 / 4), init='published'
     ).eval()
     x = torch.randn(shape)
     layer = net[0]
@@ -102,7 +104,7 @@ def test_a_plain_kernel_in_the_start_cells_is_the_plain_layer_at_temperature_1(b
     plain = nn.Conv2d(16, 32, 3, stride=2, padding=1)
     options = dict(budget=budget, cell_ratio=(1 / 8, 1 / 4))  # 288 mixtures
     net = apply_kernel_warehouse(
-        copy.deepcopy(nn.Sequential(plain)), {'all': ['0']}, **options
+        copy.deepcopy(nn.Sequential(plain)), {'all': ['0']}, **options, init='published'
     ).eval()
     net[0].place_kernel(plain.weight)
     x = torch.randn(2, 16, 10, 10)

@@ -147,7 +147,7 @@ def test_what_has_no_plain_start_is_refused_with_the_reason(options, reason):
 @torch.no_grad()
 def test_cells_that_no_mixture_starts_from_keep_their_values():
     plain = plain_network()
-    net = apply_kernel_warehouse(copy.deepcopy(plain), {'all': LAYERS}, budget=2)
+    net = apply_kernel_warehouse(copy.deepcopy(plain), {'all': LAYERS}, budget=2, init='published')
     before = net.warehouses['all'].listed.clone()
     kernels = {name: plain.get_submodule(name).weight for name in LAYERS}
     net.load_state_dict({**net.state_dict(), **plain_start(kw_layers(net), kernels).entries})

@@ -98,7 +98,7 @@ def network(**options):
         nn.Conv2d(16, 16, 3, padding=1),
     )
     return apply_kernel_warehouse(
-        net, {'stage1': ['0', '1', '2'], 'stage2': ['3']}, **options
+        net, {'stage1': ['0', '1', '2'], 'stage2': ['3']}, **options, init='published'
     ).eval()
 
 

@@ -13,7 +13,7 @@ from kw_mm.warehouse.warehouses import list_cells, store_cells
 
 def network(budget=2, channels=16):
     net = nn.Sequential(nn.Conv2d(8, channels, 3, padding=1), nn.Conv2d(channels, channels, 1))
-    return apply_kernel_warehouse(net, {'a': ['0'], 'b': ['1']}, budget=budget)
+    return apply_kernel_warehouse(net, {'a': ['0'], 'b': ['1']}, budget=budget, init='published')
 
 
 def old_state_dict(net, versioned=True):
@@ -85,7 +85,8 @@ def test_state_dicts_of_the_old_order_load_with_a_line(versioned, caplog, monkey
 def test_where_all_warehouses_are_square_the_version_tells():
     """n = 16 cells of 16 output channels: the shape is the same in both orders."""
     net, twin = (
-        apply_kernel_warehouse(nn.Sequential(nn.Conv2d(8, 16, 4)), {'a': ['0']}) for _ in range(2)
+        apply_kernel_warehouse(nn.Sequential(nn.Conv2d(8, 16, 4)), {'a': ['0']}, init='published')
+        for _ in range(2)
     )
     assert net.warehouses['a'].cells.shape[:2] == (16, 16)
     for state_dict, old in ((net.state_dict(), False), (old_state_dict(net), True)):
