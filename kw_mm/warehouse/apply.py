@@ -11,6 +11,7 @@ from torch import nn
 from ..ops.branch import Norm
 from ..ops.partition import CellShape, CellSize, KernelShape, Partition, common_cell
 from ..validation import check_choice, check_flag, closest
+from .auto_plan import auto_plan
 from .budget import Budget, num_cells
 from .initialization import STARTS, Start, kaiming_cells_, kaiming_kernel
 from .kernel_attention import KernelAttention, ReducedKernelAttention
@@ -24,8 +25,10 @@ INITS = ('keep', 'published', 'plain')
 
 def apply_kernel_warehouse(
     module: nn.Module,
-    plan: Plan,
+    plan: Plan | str,
     *,
+    inputs: Any = None,
+    skip: Sequence[str] = (),
     budget: Budget = 1,
     cell_ratio: tuple[float, float] = (1, 1),
     reduction: float = 1 / 16,
@@ -47,7 +50,10 @@ def apply_kernel_warehouse(
     Args:
         module: Any network; planned layers are :class:`torch.nn.Conv2d` or
             :class:`torch.nn.Linear`.
-        plan: ``{warehouse name: [layer names]}``, see :mod:`kw_mm.warehouse.sharing`.
+        plan: ``{warehouse name: [layer names]}``, see :mod:`kw_mm.warehouse.sharing`; 'auto' for
+            that of :func:`kw_mm.warehouse.auto_plan`, which is printed as a table.
+        inputs, skip: For the plan 'auto': what the network takes, and names of layers or modules
+            that stay plain.
         budget: b = n / m_t of every warehouse for which the plan says nothing else.
         cell_ratio: (output, input) share of the common channel divisor that a cell takes.
         reduction: Hidden units of the attention branches per input channel (at least 16 units).
@@ -98,6 +104,11 @@ def apply_kernel_warehouse(
     check_flag('zero_cell', zero_cell)
     check_flag('partition', partition)
     check_flag('assemble_checkpoint', assemble_checkpoint)
+    if isinstance(plan, str):
+        check_choice('plan', plan, ('auto',))
+        found = auto_plan(module, inputs, budget=budget, reduction=reduction, skip=skip)
+        print(found)
+        plan = found.plan
     if hasattr(module, 'warehouses'):
         raise ValueError(f'{type(module).__name__} has an attribute `warehouses` already')
     default = WarehousePlan(budget=budget, cell_ratio=cell_ratio)
@@ -127,7 +138,7 @@ def apply_kernel_warehouse(
                 warehouses=warehouses,
                 warehouse_name=name,
             )
-            _init_cells(new, begin, init)
+            _init_cells(new, begin, init == 'plain')
             replaced[layer] = new
     if init in ('keep', None):
         _keep_weights(replaced, plain, must=init is not None)
@@ -255,10 +266,10 @@ def _build_layer(plain: nn.Conv2d | nn.Linear, **options: Any) -> KWLayer:
 
 
 @torch.no_grad()
-def _init_cells(layer: KWLayer, start: Start, init: str) -> None:
+def _init_cells(layer: KWLayer, start: Start, plain: bool) -> None:
     own = slice(start.first_cell, start.first_cell + start.num_cells)
     kaiming_cells_(layer.warehouse.cells[own], math.prod(layer.warehouse.cell_size))
-    if init == 'plain':
+    if plain:
         layer.place_kernel(kaiming_kernel(layer.partition.kernel_shape))
 
 
