@@ -2,8 +2,6 @@
 
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
-
 
 @runtime_checkable
 class TemperatureControlled(Protocol):
@@ -18,19 +16,6 @@ class TemperatureControlled(Protocol):
 
         Raises:
             ValueError: A value outside the module's range.
-        """
-        ...
-
-
-@runtime_checkable
-class StartsPlain(Protocol):
-    """A layer that can be a plain one, so that a plain network's weights lose nothing in it."""
-
-    def plain_entries(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Entries of its state dict that make it the plain layer, given that layer's weight.
-
-        Returns:
-            dict: Those that differ from the module's own, at any temperature.
         """
         ...
 

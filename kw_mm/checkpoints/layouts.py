@@ -160,8 +160,8 @@ def from_odconv(names: LayoutNames, entries: Entries) -> Translated:
 
 
 def _stored(cells: Tensor) -> Tensor:
-    """Published cells, (n, cell_out, cell_in, 1, 1) or of one dimension less, as we store them."""
-    is_pointwise = 3 <= cells.dim() <= 5 and cells[0, 0, 0].numel() == 1
+    """Published cells, (n, cell_out, cell_in, 1, 1) or of other dimensions, as we store them."""
+    is_pointwise = 3 <= cells.dim() <= 6 and cells[0, 0, 0].numel() == 1
     return store_cells(cells) if is_pointwise else cells
 
 

@@ -10,19 +10,31 @@ the plain network at temperature 1 only.
 """
 
 from collections.abc import Mapping, MutableMapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..protocols import StartsPlain
 from ..warehouse import KWLayer, kw_layers
 from ..warehouse.initialization import beta_of
 from ..warehouse.plain_start import PlainStart, plain_start
 from .layouts import Entries, LayoutNames, Translated, from_prefixes
 
 ATTENTION_STARTS = ('plain', 'published')
+
+
+@runtime_checkable
+class StartsPlain(Protocol):
+    """A layer that can be a plain one, so that a plain network's weights lose nothing in it."""
+
+    def plain_entries(self, kernel: Tensor) -> dict[str, Tensor]:
+        """Entries of its state dict that make it the plain layer, given that layer's weight.
+
+        Returns:
+            dict: Those that differ from the module's own, at any temperature.
+        """
+        ...
 
 
 class PlainWeights(NamedTuple):

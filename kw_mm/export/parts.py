@@ -8,8 +8,9 @@ from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..warehouse import KWConv2d, KWLayer, Warehouses, kw_layers
+from ..warehouse import KWConv1d, KWConv2d, KWConv3d, KWLayer, Warehouses, kw_layers
 
+PLAIN_CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}  # by dimensions
 HEAD_OUTPUTS = ('cls_score', 'bbox_pred', 'centerness')
 
 
@@ -123,8 +124,8 @@ def make_static(model: nn.Module) -> int:
 def plain_layer(layer: KWLayer) -> nn.Module:
     """The plain layer that a KW layer equals whose kernel is the same for every image."""
     bias = layer.bias is not None
-    if isinstance(layer, KWConv2d):
-        plain = nn.Conv2d(
+    if isinstance(layer, (KWConv1d, KWConv2d, KWConv3d)):
+        plain = PLAIN_CONVS[len(layer.kernel_size)](
             layer.in_channels,
             layer.out_channels,
             layer.kernel_size,
@@ -136,7 +137,8 @@ def plain_layer(layer: KWLayer) -> nn.Module:
         )
     else:
         plain = nn.Linear(layer.in_features, layer.out_features, bias)
+    plain = plain.to(layer.attention.fc1.weight)  # cells may be stored in lower precision
     plain.weight.copy_(layer.plain_kernel.reshape(plain.weight.shape))
     if bias:
         plain.bias.copy_(layer.bias)
-    return plain.to(layer.cells.device).train(layer.training)
+    return plain.train(layer.training)

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .conv3d import Geometry3d, grouped_conv3d
 from .geometry import Geometry
 from .linear import linear_per_image
 from .mix import SharedCells
@@ -69,6 +70,31 @@ class Backend(ABC):
 
         def use(kernels: Tensor) -> Tensor:
             return self.conv2d(x, kernels, bias, geometry, keep_format=keep_format)
+
+        return self._with_kernels(x, alpha, cells, partition, use, recompute)
+
+    def conv3d(
+        self, x: Tensor, kernels: Tensor, bias: Tensor | None, geometry: Geometry3d
+    ) -> Tensor:
+        """Convolve volume b with kernel b, see :func:`kw_mm.ops.conv3d_per_image`."""
+        return grouped_conv3d(x, kernels, bias, geometry)
+
+    def mixed_conv3d(
+        self,
+        x: Tensor,
+        alpha: Tensor,
+        cells: SharedCells,
+        partition: Partition,
+        bias: Tensor | None,
+        geometry: Geometry3d,
+        *,
+        recompute: bool = False,
+    ) -> Tensor:
+        """Mix and convolve volumes, see :func:`kw_mm.ops.mixed_conv3d`."""
+
+        def use(kernels: Tensor) -> Tensor:
+            volumes = kernels.unflatten(3, geometry.kernel_size[:2])
+            return self.conv3d(x, volumes, bias, geometry)
 
         return self._with_kernels(x, alpha, cells, partition, use, recompute)
 

@@ -7,6 +7,7 @@ the backward pass, and in what memory they lie is decided here and in the backen
 from torch import Tensor
 
 from .backends import backend_for
+from .conv3d import Geometry3d
 from .geometry import Geometry
 from .mix import SharedCells
 from .partition import Partition
@@ -47,6 +48,32 @@ def mixed_conv2d(
         geometry,
         recompute=recompute,
         keep_format=keep_format,
+    )
+
+
+def mixed_conv3d(
+    x: Tensor,
+    alpha: Tensor,
+    cells: SharedCells | Tensor,
+    partition: Partition,
+    bias: Tensor | None,
+    geometry: Geometry3d,
+    *,
+    recompute: bool = False,
+) -> Tensor:
+    """Convolve every volume with the kernel that is mixed for it.
+
+    Args:
+        x (Tensor): Shape (B, C_in, D, H, W).
+        alpha, cells, bias, recompute: As in :func:`mixed_conv2d`.
+        partition: How the m mixtures make up the kernel, its depth and height being one dimension.
+        geometry: Of the convolution.
+
+    Returns:
+        Tensor: Shape (B, C_out, D_out, H_out, W_out).
+    """
+    return backend_for(x).mixed_conv3d(
+        x, alpha, _shared(cells), partition, bias, geometry, recompute=recompute
     )
 
 

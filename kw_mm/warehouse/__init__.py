@@ -10,13 +10,15 @@ from .attention_functions import contrasting_attention
 from .auto_plan import AutoPlan, auto_plan
 from .freezing import freeze_warehouses
 from .kernel_attention import KernelAttention, ReducedKernelAttention
-from .layers import KWConv2d, KWLayer, KWLinear
+from .layers import KWConv1d, KWConv2d, KWConv3d, KWLayer, KWLinear
 from .warehouses import HasTemperature, Warehouse, Warehouses
 
 __all__ = [
     'AutoPlan',
     'HasTemperature',
+    'KWConv1d',
     'KWConv2d',
+    'KWConv3d',
     'KWLayer',
     'KWLinear',
     'KernelAttention',

@@ -10,16 +10,22 @@ from torch import nn
 
 from ..ops.branch import Norm
 from ..ops.partition import CellShape, CellSize, KernelShape, Partition, common_cell
-from ..validation import check_choice, check_flag, closest
+from ..validation import check_choice, check_flag
 from .auto_plan import auto_plan
 from .budget import Budget, num_cells
 from .initialization import STARTS, Start, kaiming_cells_, kaiming_kernel
 from .kernel_attention import KernelAttention, ReducedKernelAttention
-from .layers import KWConv2d, KWLayer, KWLinear
+from .layers import KWConv1d, KWConv2d, KWConv3d, KWLayer, KWLinear
+from .plain_layers import PlainLayer, find_layer, kernel_shape
 from .plain_start import plain_start
 from .sharing import SHARING_RANGES, Plan, WarehousePlan, of_equal_kernels, read_plan
 from .warehouses import Warehouse, Warehouses, logger
 
+CONVS_BY_DIMENSIONS: dict[int, type[KWConv1d | KWConv2d | KWConv3d]] = {
+    1: KWConv1d,
+    2: KWConv2d,
+    3: KWConv3d,
+}
 INITS = ('keep', 'published', 'plain')
 
 
@@ -48,8 +54,8 @@ def apply_kernel_warehouse(
     temperature.
 
     Args:
-        module: Any network; planned layers are :class:`torch.nn.Conv2d` or
-            :class:`torch.nn.Linear`.
+        module: Any network; planned layers are convolutions of one to three dimensions
+            (:class:`torch.nn.Conv2d`, ...) or :class:`torch.nn.Linear`.
         plan: ``{warehouse name: [layer names]}``, see :mod:`kw_mm.warehouse.sharing`; 'auto' for
             that of :func:`kw_mm.warehouse.auto_plan`, which is printed as a table.
         inputs, skip: For the plan 'auto': what the network takes, and names of layers or modules
@@ -154,40 +160,6 @@ def kw_layers(module: nn.Module) -> dict[str, KWLayer]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, KWLayer)}
 
 
-def find_layer(module: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
-    """The planned layer of a name.
-
-    Raises:
-        ValueError: No such layer, or one that cannot be a KW layer.
-    """
-    layers = dict(module.named_modules())
-    if name not in layers:
-        usable = [key for key, layer in layers.items() if isinstance(layer, (nn.Conv2d, nn.Linear))]
-        close = closest(name, usable, cutoff=0.6) or usable[:3]
-        raise ValueError(
-            f'the plan names a layer {name!r} that is not in {type(module).__name__}; '
-            f'there are for example {", ".join(close) or "no layers at all"}'
-        )
-    layer = layers[name]
-    if isinstance(layer, nn.ConvTranspose2d) or not isinstance(layer, (nn.Conv2d, nn.Linear)):
-        raise ValueError(
-            f'layer {name!r} is a {type(layer).__name__}; only Conv2d and Linear can draw on a '
-            'warehouse'
-        )
-    if getattr(layer, 'padding_mode', 'zeros') != 'zeros':
-        raise ValueError(
-            f"layer {name!r} has padding_mode={layer.padding_mode!r}; only 'zeros' is supported"
-        )
-    return layer
-
-
-def kernel_shape(layer: nn.Conv2d | nn.Linear) -> KernelShape:
-    """(C_out, C_in / groups, kh, kw) of a plain layer; a linear one counts as a 1x1 convolution."""
-    out_channels, in_channels, *size = layer.weight.shape
-    height, width = size or (1, 1)
-    return out_channels, in_channels, height, width
-
-
 def _build_warehouse(
     name: str, plan: WarehousePlan, shapes: dict[str, KernelShape], partition: bool, start: str
 ) -> tuple[Warehouse, list[tuple[Partition, Start]]]:
@@ -227,13 +199,9 @@ def _check_common_channels(kernels: Sequence[KernelShape]) -> None:
 
 
 def _build_attention(
-    plain: nn.Conv2d | nn.Linear,
-    start: Start,
-    cells: int,
-    basis_ratio: float,
-    options: dict[str, Any],
+    plain: PlainLayer, start: Start, cells: int, basis_ratio: float, options: dict[str, Any]
 ) -> KernelAttention:
-    channels = plain.in_channels if isinstance(plain, nn.Conv2d) else plain.in_features
+    channels = plain.in_features if isinstance(plain, nn.Linear) else plain.in_channels
     if not 0 < basis_ratio <= 1:
         raise ValueError(
             f'nonlocal_basis_ratio must be in (0, 1], got nonlocal_basis_ratio={basis_ratio!r}; '
@@ -246,13 +214,13 @@ def _build_attention(
     )
 
 
-def _build_layer(plain: nn.Conv2d | nn.Linear, **options: Any) -> KWLayer:
+def _build_layer(plain: PlainLayer, **options: Any) -> KWLayer:
     new: KWLayer
     options['bias'] = plain.bias
     if isinstance(plain, nn.Linear):
         new = KWLinear(plain.in_features, plain.out_features, **options)
     else:
-        new = KWConv2d(
+        new = CONVS_BY_DIMENSIONS[len(plain.kernel_size)](
             plain.in_channels,
             plain.out_channels,
             plain.kernel_size,
@@ -273,9 +241,7 @@ def _init_cells(layer: KWLayer, start: Start, plain: bool) -> None:
         layer.place_kernel(kaiming_kernel(layer.partition.kernel_shape))
 
 
-def _keep_weights(
-    layers: dict[str, KWLayer], plain: dict[str, nn.Conv2d | nn.Linear], must: bool
-) -> None:
+def _keep_weights(layers: dict[str, KWLayer], plain: dict[str, PlainLayer], must: bool) -> None:
     """Let layers begin as the plain ones that they replace."""
     try:
         start = plain_start(layers, {name: layer.weight for name, layer in plain.items()})

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from ..ops.branch import hidden_units
 from ..ops.partition import KernelShape, common_cell
 from .budget import Budget, as_budget
+from .plain_layers import PLAIN_LAYERS, kernel_shape
 from .sharing import Plan
 
 MAX_ATTENTION = 0.5  # values of attention branches per value of the cells that they mix
 SMALL_SHARE = 0.01  # of the network's parameters: what attention to thin kernels may have at most
 MIN_CELLS = 4  # in a warehouse
-STEM_CHANNELS = 4  # of an image, at most
+MAX_STEM_CHANNELS = 4  # of an image, at most
 HALVES = (1 / 2, 1 / 2)
 
 
@@ -100,7 +101,7 @@ def auto_plan(
     """Plan which layers of a network share warehouses.
 
     Args:
-        network: Any network of :class:`torch.nn.Conv2d` and :class:`torch.nn.Linear`.
+        network: Any network of convolutions and linear layers.
         inputs: What it takes: a tensor, a tuple of arguments, or a list, which is one argument.
             Default a single image of 224 x 224 for a network that begins with a convolution.
         budget: b; depthwise and grouped layers have at least 1, as published.
@@ -142,7 +143,7 @@ def auto_plan(
     if not plan:
         raise ValueError(
             f"plan='auto' finds no layers of this {type(network).__name__} that could share cells: "
-            f'{left or "it has neither Conv2d nor Linear"}; give a plan of your own'
+            f'{left or "it has neither convolutions nor linear layers"}; give a plan of your own'
         )
     return AutoPlan(plan, tuple(rows), left, parameters)
 
@@ -150,15 +151,13 @@ def auto_plan(
 def observe(network: nn.Module, inputs: Any) -> list[SeenLayer]:
     """The layers of a network that a forward pass uses, in the order of their first use."""
     names: dict[nn.Module, str] = {
-        layer: name
-        for name, layer in network.named_modules()
-        if isinstance(layer, (nn.Conv2d, nn.Linear))
+        layer: name for name, layer in network.named_modules() if isinstance(layer, PLAIN_LAYERS)
     }
     positions: dict[nn.Module, list[int]] = {}
 
     def note(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
         shape = arguments[0].shape
-        size = shape[2:] if isinstance(layer, nn.Conv2d) else shape[1:-1]
+        size = shape[1:-1] if isinstance(layer, nn.Linear) else shape[2:]
         positions.setdefault(layer, []).append(int(torch.Size(size).numel()))
 
     handles = [layer.register_forward_pre_hook(note) for layer in names]
@@ -176,18 +175,16 @@ def observe(network: nn.Module, inputs: Any) -> list[SeenLayer]:
 
 
 def _seen(name: str, layer: nn.Module, positions: Sequence[int]) -> SeenLayer:
-    assert isinstance(layer, (nn.Conv2d, nn.Linear))
-    out_channels, per_group, *size = layer.weight.shape
-    height, width = size or (1, 1)
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    role = 'dense' if groups == 1 else 'depthwise' if per_group == 1 else 'grouped'
-    shape = (out_channels, per_group, height, width)
-    return SeenLayer(name, shape, per_group * groups, positions[0], len(positions), role)
+    assert isinstance(layer, PLAIN_LAYERS)
+    shape, groups = kernel_shape(layer), getattr(layer, 'groups', 1)
+    role = 'dense' if groups == 1 else 'depthwise' if shape[1] == 1 else 'grouped'
+    return SeenLayer(name, shape, shape[1] * groups, positions[0], len(positions), role)
 
 
 def _example(network: nn.Module) -> Tensor:
-    """An image for a network that begins with a convolution."""
-    first = next((m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))), None)
+    """An image for a network that begins with a two-dimensional convolution."""
+    layers = (module for module in network.modules() if isinstance(module, PLAIN_LAYERS))
+    first = next(layers, None)
     if not isinstance(first, nn.Conv2d):
         raise ValueError(
             f"plan='auto' needs inputs=..., an example of what this {type(network).__name__} "
@@ -200,7 +197,7 @@ def _why_plain(layer: SeenLayer, skip: Iterable[str]) -> str:
     """Why a layer stays plain; empty where it need not."""
     if any(layer.name == name or layer.name.startswith(f'{name}.') for name in skip):
         return 'to be skipped'
-    if layer.in_channels <= STEM_CHANNELS:
+    if layer.in_channels <= MAX_STEM_CHANNELS:
         return 'stem'
     if layer.positions == 1:
         return 'sees pooled features'

@@ -1,19 +1,25 @@
 """Layers whose kernel is mixed, for every image anew, from the cells of a warehouse."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ..ops import (
     Geometry,
+    Geometry3d,
     HasGeometry,
     Partition,
     SharedCells,
     backend_for,
     mixed_conv2d,
+    mixed_conv3d,
     mixed_kernels,
     mixed_linear,
 )
+from ..ops.conv3d import Size3d
 from ..ops.geometry import Size
+from ..ops.pool import average
 from ..ops.precision import averaging_dtype, full_precision
 from .initialization import beta_of, why_not_plain
 from .kernel_attention import KernelAttention
@@ -176,7 +182,8 @@ class KWConv2d(HasGeometry, KWLayer):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups: As in
             :class:`torch.nn.Conv2d`.
-        partition, attention, warehouses, warehouse_name, bias: As in :class:`KWLayer`.
+        **options: ``partition``, ``attention``, ``warehouses``, ``warehouse_name`` and ``bias``, as
+            in :class:`KWLayer`.
     """
 
     def __init__(
@@ -188,14 +195,9 @@ class KWConv2d(HasGeometry, KWLayer):
         padding: Size | str = 0,
         dilation: Size = 1,
         groups: int = 1,
-        *,
-        partition: Partition,
-        attention: KernelAttention,
-        warehouses: Warehouses,
-        warehouse_name: str,
-        bias: nn.Parameter | None = None,
+        **options: Any,
     ):
-        super().__init__(partition, attention, warehouses, warehouse_name, bias)
+        super().__init__(**options)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.geometry = Geometry.of(kernel_size, stride, padding, dilation, groups)
 
@@ -215,26 +217,101 @@ class KWConv2d(HasGeometry, KWLayer):
         )
 
 
+class KWConv1d(KWLayer):
+    """Convolution over sequences; otherwise :class:`torch.nn.Conv1d`.
+
+    It is computed as a two-dimensional one of height 1.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups: As in
+            :class:`torch.nn.Conv1d`.
+        **options: As in :class:`KWConv2d`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.dilation = map(single, (kernel_size, stride, dilation))
+        self.padding = padding if isinstance(padding, str) else single(padding)
+        (k,), (s,), (d,) = self.kernel_size, self.stride, self.dilation
+        sides = padding if isinstance(padding, str) else (0, *single(padding))
+        self.geometry = Geometry.of((1, k), (1, s), sides, (1, d), groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, L) -> (B, C_out, L_out)."""
+        pooled, rows = backend_for(x).pool(x.unsqueeze(2))
+        return mixed_conv2d(
+            rows,
+            self.weigh(pooled),
+            self.shared_cells,
+            self.partition,
+            self.bias,
+            self.geometry,
+            recompute=self._shared[0].recompute_kernels,
+        ).squeeze(2)
+
+
+class KWConv3d(HasGeometry, KWLayer):
+    """Convolution over volumes; otherwise :class:`torch.nn.Conv3d`.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups: As in
+            :class:`torch.nn.Conv3d`.
+        **options: As in :class:`KWConv2d`; the partition takes a kernel's depth and height as one
+            dimension.
+    """
+
+    geometry: Geometry3d  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size3d,
+        stride: Size3d = 1,
+        padding: Size3d | str = 0,
+        dilation: Size3d = 1,
+        groups: int = 1,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.geometry = Geometry3d.of(kernel_size, stride, padding, dilation, groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, D, H, W) -> (B, C_out, D_out, H_out, W_out)."""
+        pooled = average(x.flatten(3))
+        return mixed_conv3d(
+            x,
+            self.weigh(pooled),
+            self.shared_cells,
+            self.partition,
+            self.bias,
+            self.geometry,
+            recompute=self._shared[0].recompute_kernels,
+        )
+
+
 class KWLinear(KWLayer):
     """Linear layer with a weight matrix from a warehouse; otherwise :class:`torch.nn.Linear`.
 
     Args:
         in_features, out_features: As in :class:`torch.nn.Linear`.
-        partition, attention, warehouses, warehouse_name, bias: As in :class:`KWLayer`.
+        **options: As in :class:`KWConv2d`.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        partition: Partition,
-        attention: KernelAttention,
-        warehouses: Warehouses,
-        warehouse_name: str,
-        bias: nn.Parameter | None = None,
-    ):
-        super().__init__(partition, attention, warehouses, warehouse_name, bias)
+    def __init__(self, in_features: int, out_features: int, **options: Any):
+        super().__init__(**options)
         self.in_features, self.out_features = in_features, out_features
         self.in_channels, self.out_channels = in_features, out_features
 
@@ -246,3 +323,9 @@ class KWLinear(KWLayer):
         return mixed_linear(
             x, alpha, self.shared_cells, self.partition, self.bias, recompute=recompute
         )
+
+
+def single(value: Size) -> tuple[int]:
+    """(a, ) from a number or from a sequence of one."""
+    (number,) = (value,) if isinstance(value, int) else value
+    return (int(number),)

@@ -23,7 +23,7 @@ from .initialization import beta_of, why_not_plain
 from .layers import KWLayer
 from .warehouses import Warehouse, list_cells
 
-SHARE = 0.95  # of the start cell, where an attention function leaves none at zero
+START_SHARE = 0.95  # of the start cell, where an attention function leaves none at zero
 
 # Logits of a mixture's start cell and of all n others, by attention function. CAF sees only the
 # logits' shares of their sum, so the sum decides how fast training moves attention: each logit
@@ -31,9 +31,9 @@ SHARE = 0.95  # of the start cell, where an attention function leaves none at ze
 START_LOGITS: dict[str, Callable[[int], tuple[float, float]]] = {
     'caf': lambda n: (n, 0),
     'caf_unnormalised': lambda n: (1, 0),
-    'relu': lambda n: (n, 1 / SHARE - 1),
-    'softmax': lambda n: (math.log(n * SHARE / (1 - SHARE)), 0),
-    'sigmoid': lambda n: (math.log(n / (1 - SHARE)), -math.log(n / (1 - SHARE))),
+    'relu': lambda n: (n, 1 / START_SHARE - 1),
+    'softmax': lambda n: (math.log(n * START_SHARE / (1 - START_SHARE)), 0),
+    'sigmoid': lambda n: (math.log(n / (1 - START_SHARE)), -math.log(n / (1 - START_SHARE))),
 }
 
 

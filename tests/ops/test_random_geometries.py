@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kw_mm.warehouse import Partition, apply_kernel_warehouse, common_cell, kw_layers
-from kw_mm.warehouse.apply import kernel_shape
+from kw_mm.warehouse.plain_layers import kernel_shape
 
 WHOLE_BUDGETS = [Fraction(1), Fraction(2), Fraction(4)]
 BUDGETS = WHOLE_BUDGETS + [

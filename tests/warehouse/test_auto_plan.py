@@ -130,7 +130,7 @@ def test_shared_heads_and_what_is_skipped_stay_plain():
     [
         (nn.Sequential(nn.Linear(8, 8)), {}, 'needs inputs=..., an example of what this Seq'),
         (nn.Sequential(nn.Conv2d(3, 8, 3)), {}, "finds no layers of this Sequential.*'0': 'stem'"),
-        (nn.ReLU(), dict(inputs=SMALL), 'neither Conv2d nor Linear'),
+        (nn.ReLU(), dict(inputs=SMALL), 'neither convolutions nor linear'),
     ],
 )
 def test_what_cannot_be_planned_is_refused(net, options, message):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..conv3d import Geometry3d, shifted_conv3d
 from ..geometry import Geometry
 from .torch import TorchBackend
 
@@ -35,6 +36,12 @@ class ExportedBackend(TorchBackend):
         else:
             out = _product_with_patches(shifts, kernels, geometry.groups)
         return out if bias is None else out + bias.to(out.dtype).view(1, -1, 1, 1)
+
+    def conv3d(
+        self, x: Tensor, kernels: Tensor, bias: Tensor | None, geometry: Geometry3d
+    ) -> Tensor:
+        """Convolve volume b with kernel b, see :func:`kw_mm.ops.conv3d_per_image`."""
+        return shifted_conv3d(x, kernels, bias, geometry)
 
 
 def _shifts(x: Tensor, geometry: Geometry) -> list[Tensor]:
