@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib.util import find_spec
 
 import pytest
 from doc_blocks import NEEDS, blocks, commands, small_options
@@ -129,6 +130,8 @@ def test_a_page(name, place, help_of, capsys, monkeypatch):
             build(place / block.value)
         elif block.language == 'bash':
             run_commands(block, place, help_of, capsys=capsys, monkeypatch=monkeypatch)
+        elif block.kind == 'package' and find_spec(block.value) is None:
+            pytest.skip(f'needs {block.value}')
         elif block.language == 'python':
             exec(compile(block.text, name, 'exec'), namespace)
 

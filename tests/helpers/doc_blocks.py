@@ -6,6 +6,7 @@
     <!-- small: train --cfg-options ... --> a bash block that is run, with more options for the
                                             tools named
     <!-- file: NAME.py -->                  a Python block that is a file; a config is built
+    <!-- package: NAME -->                  a Python block that is executed where the package is
 
 Any other bash block is run as it is, and any other Python block executed.
 """
@@ -15,7 +16,7 @@ import shlex
 from typing import NamedTuple
 
 BLOCK = re.compile(
-    r'(?:^<!-- (?P<kind>needs|tested|small|file): (?P<value>[^\n]*?) -->\n)?'
+    r'(?:^<!-- (?P<kind>needs|tested|small|file|package): (?P<value>[^\n]*?) -->\n)?'
     r'^```(?P<language>\w*)\n(?P<text>.*?)^```$',
     re.MULTILINE | re.DOTALL,
 )
