@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
 
+from ..compared import FDConv2d
 from ..errors import CheckpointError
 from ..validation import few
 from ..warehouse import kw_layers
@@ -18,6 +19,7 @@ from .layouts import (
     Entries,
     LayoutNames,
     Translated,
+    from_fdconv,
     from_kw_mm,
     from_odconv,
     from_published,
@@ -29,7 +31,9 @@ from .state_dicts import under_prefix, unwrap, version_of
 
 # our own state, which other layouts do not have
 OURS = ('.attention.beta', '.temperature', '.num_batches_tracked')
-TRANSLATIONS = dict(kw_mm=from_kw_mm, published=from_published, odconv=from_odconv)
+TRANSLATIONS = dict(
+    kw_mm=from_kw_mm, published=from_published, odconv=from_odconv, fdconv=from_fdconv
+)
 MOST_KEYS = 12  # that a log line names one by one
 
 
@@ -142,8 +146,16 @@ def _take(
 
 def _translate(module: nn.Module, names: LayoutNames, entries: Entries, layout: str) -> Translated:
     if layout == 'static':
-        return from_static(module, names, entries)
-    return TRANSLATIONS[layout](names, entries)
+        found = from_static(module, names, entries)
+    else:
+        found = TRANSLATIONS[layout](names, entries)
+    for name, layer in module.named_modules():
+        if isinstance(layer, FDConv2d):
+            prefix = f'{name}.'
+            own = [key for key in found.entries if key.startswith(prefix)]
+            adapted = layer.adapted({key[len(prefix) :]: found.entries.pop(key) for key in own})
+            found.entries.update({prefix + key: value for key, value in adapted.items()})
+    return found
 
 
 class _Completed(NamedTuple):

@@ -14,7 +14,7 @@ from collections.abc import Mapping, MutableMapping
 import torch
 from torch import Tensor, nn
 
-from ..compared import DYConv2d, DynamicConv2d
+from ..compared import DYConv2d, DynamicConv2d, FDConv2d
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
 from ..warehouse.warehouses import list_cells
@@ -55,7 +55,15 @@ def _plain_keys(module: nn.Module, layers: Mapping[str, KWLayer]) -> set[str]:
         for key in module.state_dict()
         if '.attention.' not in key and not key.startswith('warehouses.')
     }
-    return own | {f'{name}.weight' for name in layers}
+    return (
+        own
+        | {f'{name}.weight' for name in layers}
+        | {
+            f'{name}.weight'
+            for name, layer in module.named_modules()
+            if isinstance(layer, FDConv2d)
+        }
+    )
 
 
 def _place_in_warehouses(
@@ -91,8 +99,8 @@ def _check_starts(module: nn.Module, layers: Mapping[str, KWLayer]) -> None:
 
 def _place_in_dynamic_convs(module: nn.Module, entries: MutableMapping[str, Tensor]) -> None:
     for name, layer in module.named_modules():
-        if not isinstance(layer, DynamicConv2d):
-            continue
+        if not isinstance(layer, DynamicConv2d) or isinstance(layer, FDConv2d):
+            continue  # FDConv adapts what it loads by itself
         if not isinstance(layer, DYConv2d):
             raise CheckpointError(
                 f'plain static weights cannot start this {type(module).__name__}: '
