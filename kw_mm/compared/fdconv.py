@@ -27,6 +27,7 @@ from ..ops.branch import Norm
 from ..ops.geometry import Size
 from ..ops.pool import average
 from ..ops.precision import full_precision
+from ..ops.tracing import is_traced
 from ..validation import check_choice, check_count
 from .axis_attention import ScaledByAxis
 from .dynamic_conv import DynamicConv2d
@@ -202,7 +203,7 @@ class FDConv2d(ScaledByAxis, DynamicConv2d):
 
     def _group_members(self) -> Tensor | None:
         """The groups as lists of indices, which only a backward pass needs."""
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or is_traced():
             return None
         groups = self.frequency_groups
         kept = self._members

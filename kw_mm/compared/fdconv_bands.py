@@ -68,38 +68,52 @@ def low_passes(x: Tensor) -> list[Tensor]:
         x (Tensor): Shape (B, C, H, W).
     """
     height, width = x.shape[2:]
-    half = torch.fft.rfft(x.to(_dtype(x)), dim=-1)  # (B, C, H, W // 2 + 1)
-    if is_traced():  # sizes are not known
-        frequencies = stretched(half.shape[-1], GRID_COLUMNS, x.device)
-        kept = [half.shape[-1]] * len(LIMITS)
-    else:  # what is filtered out need not be transformed
-        frequencies, kept = None, kept_columns(half.shape[-1])
-    spectrum = torch.fft.fft(half[..., : kept[0]], dim=-2)
-    rows = stretched(height, GRID_ROWS, x.device)
+    rows = stretched(height, GRID_ROWS / height, GRID_ROWS, x.device)
     rows = torch.minimum(rows, GRID_ROWS - rows)
+    masks = [(rows <= limit)[:, None] for limit in LIMITS]
+    x = x.to(_dtype(x))
+    return _of_any_size(x, masks) if is_traced() else _of_this_size(x, masks)
+
+
+def _of_this_size(x: Tensor, rows: list[Tensor]) -> list[Tensor]:
+    """What is filtered out is not even transformed."""
+    width = x.shape[3]
+    half = torch.fft.rfft(x, dim=-1)  # (B, C, H, W // 2 + 1)
+    kept = kept_columns(half.shape[-1])
+    spectrum = torch.fft.fft(half[..., : kept[0]], dim=-2)
     found = []
-    for limit, columns in zip(LIMITS, kept):
-        mask = (rows <= limit)[:, None]
-        if frequencies is not None:
-            mask = mask & (frequencies <= limit)
+    for mask, columns in zip(rows, kept):
         passed = torch.fft.ifft(spectrum[..., :columns] * mask, dim=-2)
         found.append(torch.fft.irfft(real_edges(passed, width), n=width, dim=-1))
     return found
 
 
-def stretched(size: int, grid: int, device: torch.device) -> Tensor:
+def _of_any_size(x: Tensor, rows: list[Tensor]) -> list[Tensor]:
+    """Sizes may stay unknown, and transforms are whole: exporters write no others correctly."""
+    width = x.shape[3]
+    columns = stretched(width, GRID_COLUMNS / (width // 2 + 1), GRID_COLUMNS, x.device)
+    # twice a column's real part is that of the column and its mirror image
+    twice = (torch.arange(width, device=x.device) > 0).to(x.dtype) + 1
+    spectrum = torch.fft.fft2(x)
+    return [
+        torch.fft.ifft2(spectrum * (mask * (columns <= limit) * twice)).real
+        for mask, limit in zip(rows, LIMITS)
+    ]
+
+
+def stretched(size: int, ratio: float, grid: int, device: torch.device) -> Tensor:
     """Which place of a grid each of ``size`` places sees, nearest neighbour, shape (size, ).
 
     Ratio and products are rounded to float32, as published: that moves an edge in some sizes.
     """
     places = torch.arange(size, dtype=torch.float32, device=device)
-    return (places * (grid / size)).floor().clamp(max=grid - 1)
+    return (places * ratio).floor().clamp(max=grid - 1)
 
 
 @lru_cache(maxsize=1024)
 def kept_columns(size: int) -> list[int]:
     """How many columns of ``size`` each filter keeps; they are the first ones."""
-    places = stretched(size, GRID_COLUMNS, torch.device('cpu'))
+    places = stretched(size, GRID_COLUMNS / size, GRID_COLUMNS, torch.device('cpu'))
     return [int((places <= limit).sum()) for limit in LIMITS]
 
 

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from geometries import CONVS
 from half import HALF
+from mmengine.utils import digit_version
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from kw_mm.compared import FDConv2d
 from kw_mm.compared.fdconv_bands import LIMITS, low_passes
@@ -135,8 +137,10 @@ def test_values_and_gradients_of_the_definition(geometry, size, batch):
         torch.testing.assert_close(mine, theirs, msg=lambda text, name=name: f'{name}: {text}')
 
 
+@pytest.mark.parametrize('traced', [False, True])
 @pytest.mark.parametrize('height', [1, 2, 3, 64, 65, 127, 164, 188, 220, 244, 328])
-def test_filters_are_the_published_masks(height):
+def test_filters_are_the_published_masks(height, traced, monkeypatch):
+    monkeypatch.setattr('kw_mm.compared.fdconv_bands.is_traced', lambda: traced)
     for width in (1, 2, 7, 64, 99):
         x = torch.randn(1, 1, height, width, dtype=torch.double)
         for mine, theirs in zip(low_passes(x), filtered(x, (height, width))):
@@ -314,6 +318,29 @@ def test_channels_last():
     found = layer(x.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(found, expected)
     assert layer.dft_weight.is_contiguous() and layer.dft_weight.is_leaf
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.3'),
+    reason='older compilers break the graph at every layer',
+)
+@pytest.mark.parametrize('geometry', ['plain', 'pointwise'])
+def test_compiled_it_is_one_graph_with_the_same_values_and_gradients(geometry):
+    torch._dynamo.reset()
+    layer = build(geometry)
+    counter = CompileCounterWithBackend('aot_eager')
+    compiled, graphs = torch.compile(layer, backend=counter), []
+    for batch, height in ((4, 9), (2, 9), (3, 14)):
+        x, found = torch.randn(batch, 8, height, 12, dtype=torch.double), []
+        for run in (layer, compiled):
+            layer.zero_grad()
+            out = run(x)
+            out.square().mean().backward()
+            found.append([out.detach(), *(p.grad.clone() for p in layer.parameters())])
+        torch.testing.assert_close(*found)
+        graphs.append(counter.frame_count)
+    assert graphs[0] == 1 and graphs[1] <= 2 and graphs[2] <= 3
 
 
 def test_layer_norm_trains_one_image():
