@@ -186,7 +186,7 @@ class FDConv2d(ScaledByAxis, DynamicConv2d):
             pooled, x = average(x), self.band_attention(x)
         with full_precision(pooled):
             attention = self.attention(pooled)
-            kernels = self.kernels(attention.kernel) * self.local_attention(pooled)
+            kernels = self.local_attention(pooled) * self.kernels(2 * attention.kernel)
         return self.convolve_scaled(x, kernels, attention)
 
     def kernels(self, factors: Tensor) -> Tensor:

@@ -130,10 +130,13 @@ class LocalAttention(AttentionBranch):
         nn.init.constant_(self.conv.weight, NEARLY_ZERO)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """(B, C_in) -> factors in (0, 2), shape (B, C_out, C_in / groups, kh, kw)."""
+        """(B, C_in) -> half of the factors, in (0, 1), shape (B, C_out, C_in / groups, kh, kw).
+
+        To double as many values as the kernels have is left to who can do so at less cost.
+        """
         logits = self.conv(self.norm(pooled)[:, None])  # (B, C_out kh kw, C_in)
         if self.groups > 1:  # an output sees the inputs of its group
             blocks = logits.unflatten(2, (self.groups, -1)).unflatten(1, (self.groups, -1))
             logits = blocks.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2).flatten(1, 2)
         logits = logits.unflatten(1, (-1, *self.kernel_size))  # (B, C_out, kh, kw, C_in / groups)
-        return 2 * torch.sigmoid(logits.permute(0, 1, 4, 2, 3))
+        return torch.sigmoid(logits.permute(0, 1, 4, 2, 3))

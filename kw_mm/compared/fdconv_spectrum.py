@@ -21,18 +21,18 @@ def to_spectrum(kernel: Tensor) -> Tensor:
 
 
 def to_kernels(spectra: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Half spectra, shape (B, C_out kh, C_in kw // 2 + 1, 2) -> (B, C_out, C_in, kh, kw).
+    """Half spectra, shape (B, C_out kh, C_in kw // 2 + 1), complex -> (B, C_out, C_in, kh, kw).
 
     In columns 0 and, of even matrices, C_in kw / 2, rows u and -u are parameters of their own. Only
     their Hermitian part has a real matrix, so it is what counts.
 
     Args:
-        spectra (Tensor): Real and imaginary parts in the last axis.
+        spectra (Tensor): One for each image.
         shape: (C_out, C_in, kh, kw).
     """
     outputs, inputs, height, width = shape
     columns = inputs * width
-    half = torch.fft.ifft(torch.view_as_complex(spectra), dim=-2)
+    half = torch.fft.ifft(spectra, dim=-2)
     matrices = torch.fft.irfft(real_edges(half, columns), n=columns, dim=-1)
     return matrices.view(-1, outputs, height, inputs, width).transpose(2, 3)
 
@@ -60,12 +60,12 @@ def scale_groups(spectrum: Tensor, factors: Tensor, groups: Tensor, members: Ten
         members (Tensor): What :func:`members_of` makes of the groups; only for gradients.
 
     Returns:
-        Tensor: Shape (B, R, C, 2), contiguous; at least float32.
+        Tensor: Complex, shape (B, R, C), of float32 or more.
     """
     dtype = torch.float32 if spectrum.dtype in HALF else spectrum.dtype
     spectrum, factors = spectrum.to(dtype), factors.to(dtype)
     if is_traced():
-        return _per_coefficient(factors, groups) * spectrum
+        return _per_coefficient(factors, groups) * torch.view_as_complex(spectrum)
     scaled: Tensor = _ScaleGroups.apply(spectrum, factors, groups, members)
     return scaled
 
@@ -85,8 +85,8 @@ def members_of(groups: Tensor, kernel_num: int) -> Tensor:
 
 
 def _per_coefficient(factors: Tensor, groups: Tensor) -> Tensor:
-    """(B, K) -> (B, R, C, 1)."""
-    return factors.index_select(1, groups.flatten()).view(-1, *groups.shape, 1)
+    """(B, K) -> (B, R, C)."""
+    return factors.index_select(1, groups.flatten()).view(-1, *groups.shape)
 
 
 class _ScaleGroups(torch.autograd.Function):
@@ -100,7 +100,7 @@ class _ScaleGroups(torch.autograd.Function):
         ctx: Any, spectrum: Tensor, factors: Tensor, groups: Tensor, members: Tensor
     ) -> Tensor:
         ctx.save_for_backward(spectrum, factors, groups, members)
-        return _per_coefficient(factors, groups) * spectrum
+        return _per_coefficient(factors, groups) * torch.view_as_complex(spectrum)
 
     @staticmethod
     @once_differentiable
@@ -108,9 +108,9 @@ class _ScaleGroups(torch.autograd.Function):
         spectrum, factors, groups, members = ctx.saved_tensors
         of_spectrum = of_factors = None
         if ctx.needs_input_grad[0]:
-            of_spectrum = (_per_coefficient(factors, groups) * grad).sum(0)
+            of_spectrum = torch.view_as_real((_per_coefficient(factors, groups) * grad).sum(0))
         if ctx.needs_input_grad[1]:
-            products = (grad * spectrum).sum(-1).flatten(1)  # (B, R C)
+            products = (torch.view_as_real(grad) * spectrum).sum(-1).flatten(1)  # (B, R C)
             products = torch.nn.functional.pad(products, (0, 1))
             listed = products.index_select(1, members.flatten())
             of_factors = listed.view(-1, *members.shape).sum(2)

@@ -73,9 +73,9 @@ def test_values_and_gradients(name, run, scales_kernels, monkeypatch):
     assert np.abs(rows - of_parameters).max() < 1e-6 * np.abs(of_parameters).max()
     attention = seen['attention']
     parts = dict(channel=attention.channel, filter=attention.filter, kernel=attention.kernel / 64)
-    logits = seen['local_attention'] / 2
+    logits = seen['local_attention'].logit()
     outputs = layer.out_channels * layer.kernel_size[0] ** 2
-    by_channel = logits.logit().permute(0, 2, 1, 3, 4).reshape(2, -1, outputs)
+    by_channel = logits.permute(0, 2, 1, 3, 4).reshape(2, -1, outputs)
     parts['local'] = by_channel
     if layer.kernel_size != (1, 1):
         parts.update(spatial=attention.spatial, bands=seen['band_attention'])
