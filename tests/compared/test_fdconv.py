@@ -185,6 +185,9 @@ def test_groups_are_saved_small_and_loaded():
     other.load_state_dict(saved)
     out = other(x)
     torch.testing.assert_close(out, layer(x))
+    assigned = build()
+    assigned.load_state_dict(saved, assign=True)
+    torch.testing.assert_close(assigned(x), out)
     other.zero_grad(), layer.zero_grad()
     out.square().sum().backward(), layer(x).square().sum().backward()
     for mine, theirs in zip(other.parameters(), layer.parameters()):
@@ -236,6 +239,12 @@ def test_a_converted_file_has_a_spectrum_only():
     layer.load_state_dict(dict(dft_weight=layer.dft_weight.detach().clone()))
     x = torch.randn(2, 8, 6, 6, dtype=torch.double)
     torch.testing.assert_close(layer(x), F.conv2d(x, layer.plain_kernel()))
+
+
+def test_one_group_is_the_whole_spectrum():
+    layer = build(kernel_num=1)
+    x = torch.randn(2, 8, 6, 6, dtype=torch.double)
+    torch.testing.assert_close(layer(x), one_by_one(layer, x))
 
 
 # --- which layers are dynamic, and bad options

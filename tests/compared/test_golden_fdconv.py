@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from golden import fill
 from golden_fdconv import error, gradient_row, layer_input, loss, meta, state_dict, values
 
 from kw_mm.compared import FDConv2d
@@ -13,6 +14,7 @@ from kw_mm.compared.fdconv_layout import from_published_layer
 
 LAYERS, GROUPS = meta('fdconv_layers')['layers'], meta('fdconv_groups')
 VALUES = values('fdconv_layers')
+RESNET = meta('fdconv_resnet50')
 RUNS = [(name, run) for name, about in LAYERS.items() for run in about['runs']]
 
 
@@ -55,7 +57,7 @@ def test_parameters(name):
 
 @pytest.mark.parametrize('scales_kernels', [None, True, False])
 @pytest.mark.parametrize('name, run', RUNS)
-def test_values_and_gradients(name, run, scales_kernels, monkeypatch):
+def test_drawnand_gradients(name, run, scales_kernels, monkeypatch):
     """Attentions multiply the smaller of kernels and features (None), or always one of them."""
     if scales_kernels is not None:
         monkeypatch.setattr(FDConv2d, 'scales_kernels', lambda self, k, f: scales_kernels)
@@ -82,6 +84,35 @@ def test_values_and_gradients(name, run, scales_kernels, monkeypatch):
     assert set(parts) == set(expected)
     errors = {key: error(parts[key], expected[key]) for key in parts}
     assert all(value < 1e-6 for value in errors.values()), errors
+
+
+@pytest.mark.parametrize('name, run', RUNS)
+def test_float32(name, run):
+    size, mode = run.split('/')
+    layer = build(name).float().train(mode == 'train')
+    x = layer_input(layer.in_channels, *map(int, size.split('x'))).requires_grad_()
+    out = layer(x)
+    loss(out).backward()
+    largest = LAYERS[name]['runs'][run]['largest']
+    for key, value in dict(output=out, input_grad=x.grad, dft_grad=layer.dft_weight.grad).items():
+        assert error(value, VALUES[f'{name}/{run}/f64/{key}'], largest[key]) < 1e-5, key
+
+
+CONVERTED = values('fdconv_initial')
+
+
+@pytest.mark.parametrize('key', CONVERTED)
+def test_plain_kernels_become_the_spectra_of_the_published_tool(key):
+    layer = key.removeprefix('dft/')
+    shape = RESNET['state_dict'][f'{layer}.dft_weight']
+    kernel = 3 if layer.endswith('conv2') else 1
+    outputs, inputs = shape[1] // kernel, (shape[2] - 1) * 2 // kernel
+    drawn = fill(f'{layer}.weight', (outputs, inputs, kernel, kernel))
+    weight = torch.from_numpy(drawn.astype(np.float32))
+    converted = FDConv2d(inputs, outputs, kernel, bias=False)
+    converted.load_state_dict(dict(weight=weight))
+    expected = CONVERTED[key]
+    assert error(converted.dft_weight, expected) < 1e-6
 
 
 def published_parameters(layer):
