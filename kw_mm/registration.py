@@ -16,10 +16,18 @@ from mmengine.registry import METRICS, MODELS, TRANSFORMS, Registry
 
 from . import attention, checkpoints, training  # noqa: F401  (hooks, kw:// and safe reading)
 from .checkpoints.architectures import registered_by
-from .compared import CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, ODConv2d, WeightNetConv2d
+from .compared import (
+    CGCConv2d,
+    CondConv2d,
+    DCDConv2d,
+    DYConv2d,
+    FDConv2d,
+    ODConv2d,
+    WeightNetConv2d,
+)
 
 # for ``conv_cfg=dict(type='ODConv2d')`` of any OpenMMLab network
-CONVS = (CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, ODConv2d, WeightNetConv2d)
+CONVS = (CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, FDConv2d, ODConv2d, WeightNetConv2d)
 LAZY: dict[str, tuple[Registry, tuple[str, ...]]] = {
     'kw_mm.models': (
         MODELS,

@@ -3,7 +3,15 @@
 import pytest
 from torch import nn
 
-from kw_mm.compared import CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, ODConv2d, WeightNetConv2d
+from kw_mm.compared import (
+    CGCConv2d,
+    CondConv2d,
+    DCDConv2d,
+    DYConv2d,
+    FDConv2d,
+    ODConv2d,
+    WeightNetConv2d,
+)
 from kw_mm.models import DynamicResNet, KWLinearClsHead, KWResNet
 from kw_mm.protocols import MakesKernels, TemperatureControlled
 from kw_mm.warehouse import kw_layers
@@ -19,6 +27,7 @@ from kw_mm.warehouse import kw_layers
         (lambda: DYConv2d(8, 8, 1), True),
         (lambda: CondConv2d(8, 8, 1), False),
         (lambda: DCDConv2d(8, 8, 1), False),
+        (lambda: FDConv2d(32, 32, 1), False),
         (lambda: nn.Conv2d(8, 8, 1), False),
     ],
 )
@@ -27,7 +36,7 @@ def test_temperature(make, expected):
 
 
 @pytest.mark.parametrize(
-    'kind', [ODConv2d, DYConv2d, CondConv2d, DCDConv2d, CGCConv2d, WeightNetConv2d]
+    'kind', [ODConv2d, DYConv2d, CondConv2d, DCDConv2d, CGCConv2d, FDConv2d, WeightNetConv2d]
 )
 def test_dynamic_convolutions_say_what_a_kernel_costs(kind):
     layer = kind(64, 64, 3, padding=1)

@@ -43,6 +43,7 @@ KINDS = {
     'kw4x': Kind('kw', dict(budget=4)),
     'odconv1x': Kind('dynamic', dict(conv=dict(type='ODConv2d', num_kernels=1))),
     'odconv4x': Kind('dynamic', dict(conv=dict(type='ODConv2d', num_kernels=4))),
+    'fdconv': Kind('dynamic', dict(conv=dict(type='FDConv2d', kernel_num=64))),
     'dyconv4x': Kind('dynamic', dict(conv=dict(type='DYConv2d', num_kernels=4)), batch_norm=False),
 }
 BENCHMARK_MODES = ('forward', 'train')

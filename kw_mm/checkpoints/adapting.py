@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
 
+from ..compared import FDConv2d
 from ..errors import CheckpointError
 from ..validation import few
 from ..warehouse import kw_layers
@@ -17,6 +18,7 @@ from .layouts import (
     LAYOUTS,
     Entries,
     LayoutNames,
+    from_fdconv,
     from_kw_mm,
     from_odconv,
     from_published,
@@ -28,7 +30,9 @@ from .state_dicts import under_prefix, unwrap, version_of
 
 # our own state, which other layouts do not have
 OURS = ('.attention.beta', '.temperature', '.num_batches_tracked')
-TRANSLATIONS = dict(kw_mm=from_kw_mm, published=from_published, odconv=from_odconv)
+TRANSLATIONS = dict(
+    kw_mm=from_kw_mm, published=from_published, odconv=from_odconv, fdconv=from_fdconv
+)
 MOST_KEYS = 12  # that a log line names one by one
 
 
@@ -141,8 +145,17 @@ def _translate(
     module: nn.Module, names: LayoutNames, entries: Entries, layout: str
 ) -> PlainWeights:
     if layout == 'static':
-        return from_static(module, names, entries)
-    return PlainWeights(TRANSLATIONS[layout](names, entries))
+        result = from_static(module, names, entries)
+    else:
+        result = PlainWeights(TRANSLATIONS[layout](names, entries))
+    found = result.translated.entries
+    for name, layer in module.named_modules():
+        if isinstance(layer, FDConv2d):
+            prefix = f'{name}.'
+            own = [key for key in found if key.startswith(prefix)]
+            adapted = layer.adapted({key[len(prefix) :]: found.pop(key) for key in own})
+            found.update({prefix + key: value for key, value in adapted.items()})
+    return result
 
 
 class _Completed(NamedTuple):

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ..compared import CondConv2d, DCDConv2d, DYConv2d, ODConv2d
+from ..compared import CondConv2d, DCDConv2d, DYConv2d, FDConv2d, ODConv2d
 from ..warehouse.budget import Budget
 from ..warehouse.sharing import Plan
-from .layouts import Entries
+from .layouts import FDCONV_SPECTRUM, Entries
 
 # the compared convolutions with K kernels by a layer of their attention branch; CondConv's has none
 # of these
@@ -134,6 +134,8 @@ def dynamic_conv(entries: Entries) -> dict[str, Any] | None:
         dict, optional: Such as ``dict(type='ODConv2d', num_kernels=4)``.
     """
     for key, weight in entries.items():
+        if key.endswith(FDCONV_SPECTRUM):
+            return dict(type=FDConv2d.__name__, **_frequency_groups(entries, key))
         branch = key[: -len('weight')] + 'attention.'
         if not key.endswith('.weight') or weight.dim() not in (4, 5):
             continue
@@ -145,3 +147,13 @@ def dynamic_conv(entries: Entries) -> dict[str, Any] | None:
             )
             return dict(type=next(found, CondConv2d).__name__, num_kernels=len(weight))
     return None
+
+
+def _frequency_groups(entries: Entries, key: str) -> dict[str, int]:
+    """K of an FDConv layer, from its attention to frequency groups, if that is there."""
+    layer = key.removesuffix(FDCONV_SPECTRUM)
+    for branch in ('attention', 'KSM_Global'):
+        head = entries.get(f'{layer}.{branch}.kernel_fc.bias')
+        if head is not None:
+            return dict(kernel_num=len(head))
+    return {}

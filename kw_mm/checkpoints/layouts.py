@@ -9,6 +9,9 @@
   torchvision-style network; the attention branch's linear maps are 1x1 convolutions there, and its
   norm is called ``bn``. The temperature is not in such a file: a module keeps its own, by default
   the 1 that training ends with.
+- ``fdconv``: the authors' FDConv files (https://github.com/Linwei-Chen/FDConv). Keys are those of a
+  torchvision-style network; what differs in its layers is in
+  :mod:`kw_mm.compared.fdconv_layout`. Frequency groups are not in such a file.
 - ``static``: plain networks under the names of several projects, see
   :mod:`kw_mm.checkpoints.plain_kernels`.
 
@@ -31,10 +34,12 @@ LAYOUTS = dict(
     kw_mm='kw_mm',
     published='published KernelWarehouse',
     odconv='published ODConv',
+    fdconv='published FDConv',
     static='plain static',
 )
 PUBLISHED_CELLS = 'warehouse_manager.weights.'
 LAYER_SCALE = re.compile(r'stages\.\d+\.\d+\.gamma$')
+FDCONV_BRANCH, FDCONV_SPECTRUM = '.KSM_Global.', '.dft_weight'
 ODCONV_NORM, OUR_NORM = '.attention.bn.', '.attention.norm.'
 
 
@@ -111,6 +116,11 @@ def layout_of(keys: Iterable[str]) -> str:
         return 'published'
     if any(ODCONV_NORM in key for key in keys):
         return 'odconv'
+    if any(FDCONV_BRANCH in key for key in keys) or (
+        any(key.endswith(FDCONV_SPECTRUM) for key in keys)
+        and not any('.attention.' in key for key in keys)
+    ):
+        return 'fdconv'
     ours = any(key.startswith('warehouses.') or '.attention.' in key for key in keys)
     return 'kw_mm' if ours else 'static'
 
@@ -157,6 +167,11 @@ def from_odconv(names: LayoutNames, entries: Entries) -> Translated:
         is_linear = '.attention.' in key and value.dim() == 4 and value[0, 0].numel() == 1
         found[key.replace(ODCONV_NORM, OUR_NORM)] = value.flatten(1) if is_linear else value
     return Translated(found, renamed.foreign)
+
+
+def from_fdconv(names: LayoutNames, entries: Entries) -> Translated:
+    """Entries of the published FDConv layout; the layers rename their own."""
+    return from_prefixes(names, entries, names.published)
 
 
 def _stored(cells: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from ..compared import FDConv2d
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
 from ..warehouse.initialization import beta_of
@@ -22,6 +23,7 @@ from ..warehouse.plain_start import PlainStart, plain_start
 from .layouts import Entries, LayoutNames, Translated, from_prefixes
 
 ATTENTION_STARTS = ('plain', 'published')
+PLAIN_NOTE = 'it is the plain network, at every temperature'
 
 
 @runtime_checkable
@@ -76,7 +78,15 @@ def _plain_keys(module: nn.Module, layers: Mapping[str, KWLayer]) -> set[str]:
         for key in module.state_dict()
         if '.attention.' not in key and not key.startswith('warehouses.')
     }
-    return own | {f'{name}.weight' for name in layers}
+    return (
+        own
+        | {f'{name}.weight' for name in layers}
+        | {
+            f'{name}.weight'
+            for name, layer in module.named_modules()
+            if isinstance(layer, FDConv2d)
+        }
+    )
 
 
 def _start_warehouses(
@@ -128,13 +138,17 @@ def _start_dynamic_layers(module: nn.Module, entries: MutableMapping[str, Tensor
     """The same for the compared dynamic layers."""
     note = ''
     for name, layer in module.named_modules():
-        if not isinstance(layer, StartsPlain):
+        kernel = entries.get(f'{name}.weight')
+        if not isinstance(layer, StartsPlain) or kernel is None:
             continue
-        kernel, own = entries.get(f'{name}.weight'), layer.state_dict()
-        if kernel is not None and kernel.shape == own['weight'].shape[-kernel.dim() :]:
+        if isinstance(layer, FDConv2d):  # it adapts what it loads by itself
+            note = note or (PLAIN_NOTE if layer.init == 'plain' else '')
+            continue
+        own = layer.state_dict()
+        if kernel.shape == own['weight'].shape[-kernel.dim() :]:
             entries.update(_under(name, {key: own[key] for key in own if key != 'bias'}))
             entries.update(_under(name, layer.plain_entries(kernel.to(own['weight']))))
-            note = 'it is the plain network, at every temperature'
+            note = PLAIN_NOTE
     return note
 
 

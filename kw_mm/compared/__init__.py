@@ -5,6 +5,7 @@ from .cond_conv import CondConv2d, CondLinear, share_routing
 from .dcd_conv import DCDConv2d, DCDLinear
 from .dy_conv import DYConv2d
 from .dynamic_conv import DynamicConv2d, MixedConv2d, SoftmaxTemperature
+from .fdconv import FDConv2d
 from .od_conv import ODConv2d
 from .weight_net import WeightNetConv2d
 
@@ -16,6 +17,7 @@ __all__ = [
     'DCDLinear',
     'DYConv2d',
     'DynamicConv2d',
+    'FDConv2d',
     'MixedConv2d',
     'ODConv2d',
     'SoftmaxTemperature',

@@ -6,9 +6,6 @@ W = sum_k alpha_wk (alpha_f x alpha_c x alpha_s) W_k: filter, channel and spatia
 same for all kernels.
 """
 
-import math
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,24 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..ops import backend_for
 from ..ops.branch import AttentionBranch, Norm, build_norm, check_batch, hidden_units, init_linear
 from ..ops.precision import full_precision
-from ..ops.tracing import is_exported
+from .axis_attention import Attentions, ScaledByAxis, per_channel
 from .dynamic_conv import MixedConv2d, SoftmaxTemperature
-
-
-class Attentions(NamedTuple):
-    """Factors of one kernel per image; None where there is nothing to weigh.
-
-    Args:
-        channel: alpha_c, shape (B, C_in).
-        filter: alpha_f, shape (B, C_out); None for depthwise layers, where it would repeat alpha_c.
-        spatial: alpha_s, shape (B, kh kw); None for 1x1 kernels.
-        kernel: alpha_w, shape (B, K); None for K = 1.
-    """
-
-    channel: Tensor
-    filter: Tensor | None
-    spatial: Tensor | None
-    kernel: Tensor | None
 
 
 class ODConvAttention(AttentionBranch):
@@ -122,7 +103,7 @@ class ODConvAttention(AttentionBranch):
         return len(gates), entries
 
 
-class ODConv2d(SoftmaxTemperature, MixedConv2d):
+class ODConv2d(ScaledByAxis, SoftmaxTemperature, MixedConv2d):
     """ODConv.
 
     Args:
@@ -202,48 +183,6 @@ class ODConv2d(SoftmaxTemperature, MixedConv2d):
                 self.dilation,
                 self.groups,
             )
-            return self._scaled(out, attention.filter)
-        scale_inputs = self.scales_kernels(self.weight[0].numel(), x[0].numel())
-        kernels = self._kernels(attention, scale_inputs)
-        if not scale_inputs:
-            x = x * per_channel(attention.channel)
-        if attention.filter is None:
-            return self.convolve(x, kernels, self.bias)
-        positions = x.shape[2] * x.shape[3] // (self.stride[0] * self.stride[1])
-        if self.scales_kernels(self.weight[0, 0].numel(), positions):
-            return self.convolve(x, kernels * attention.filter[..., None, None, None], self.bias)
-        return self._scaled(self.convolve(x, kernels), attention.filter)
-
-    @staticmethod
-    def scales_kernels(kernel: int, features: int) -> bool:
-        """Whether attention multiplies kernels, not features, given how many values each has.
-
-        In exported files, which must not depend on the size of the image, always.
-        """
-        return is_exported() or kernel < features
-
-    def _kernels(self, attention: Attentions, scale_inputs: bool) -> Tensor:
-        """One kernel per image, without filter attention.
-
-        Channel attention is in it where ``scale_inputs``.
-        """
+            return self.scaled_outputs(out, attention.filter)
         kernels = self.weight if attention.kernel is None else self.mix(attention.kernel)
-        per_group, factors = self.in_channels // self.groups, []
-        if scale_inputs:
-            factors.append(attention.channel.view(-1, self.groups, 1, per_group, 1, 1))
-        if attention.spatial is not None:
-            factors.append(attention.spatial.view(-1, 1, 1, 1, *self.kernel_size))
-        if not factors:
-            return kernels
-        return (
-            kernels.unflatten(1, (self.groups, -1)) * math.prod(factors[1:], start=factors[0])
-        ).flatten(1, 2)
-
-    def _scaled(self, out: Tensor, filter_attention: Tensor | None) -> Tensor:
-        out = out if filter_attention is None else out * per_channel(filter_attention)
-        return out if self.bias is None else out + per_channel(self.bias[None].to(out.dtype))
-
-
-def per_channel(values: Tensor) -> Tensor:
-    """(B, C) -> (B, C, 1, 1)."""
-    return values[..., None, None]
+        return self.convolve_scaled(x, kernels, attention)

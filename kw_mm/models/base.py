@@ -10,9 +10,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import LayoutNames, LoadsAnyLayout
 from ..checkpoints.plain_kernels import ATTENTION_STARTS
-from ..ops.branch import init_linear
+from ..ops.branch import AttentionBranch, init_linear
 from ..ops.tracing import is_traced
-from ..validation import check_choice
+from ..validation import check_choice, check_flag
 from ..warehouse import (
     HasTemperature,
     KWLayer,
@@ -76,6 +76,7 @@ class KWBackbone(StaticBackbone, HasTemperature):
     """
 
     attention_start = 'plain'
+    train_attention_in_frozen_stages = False
 
     def put_warehouses(self, options: WarehouseOptions, plan: Plan) -> None:
         """Replace the planned layers by layers that are mixed from warehouses.
@@ -90,6 +91,7 @@ class KWBackbone(StaticBackbone, HasTemperature):
             TypeError, ValueError: A plan that does not fit the network, or a bad option.
         """
         check_freeze_mode(options.freeze_warehouses)
+        check_flag('train_attention_in_frozen_stages', options.train_attention_in_frozen_stages)
         if options.assemble_checkpoint and getattr(self, 'with_cp', False):
             raise ValueError(
                 'assemble_checkpoint=True and with_cp=True exclude each other: with_cp recomputes '
@@ -98,15 +100,17 @@ class KWBackbone(StaticBackbone, HasTemperature):
         check_choice('attention_start', options.attention_start, ATTENTION_STARTS)
         self.freeze_warehouses = options.freeze_warehouses
         self.attention_start = options.attention_start
+        self.train_attention_in_frozen_stages = options.train_attention_in_frozen_stages
         apply_kernel_warehouse(self, plan, **options.of_layers())
         self.warehouses.keep_format = False  # `forward` sees to it
         self.set_temperature(options.temperature)
         self._freeze_stages()
 
     def _freeze_stages(self) -> None:
-        super()._freeze_stages()
-        if hasattr(self, 'warehouses'):  # OpenMMLab's constructor freezes before there are any
-            freeze_warehouses(self, self.freeze_warehouses)
+        with attention_kept_training(self, self.train_attention_in_frozen_stages):
+            super()._freeze_stages()
+            if hasattr(self, 'warehouses'):  # OpenMMLab's constructor freezes before there are any
+                freeze_warehouses(self, self.freeze_warehouses)
 
     def _init_from_scratch(self) -> None:
         """As in OpenMMLab, whose rules for linear layers are not for attention branches."""
@@ -124,6 +128,19 @@ class KWBackbone(StaticBackbone, HasTemperature):
     def layout_names(self) -> LayoutNames:
         """Keys of this backbone in other layouts."""
         return replace(super().layout_names(), warehouses=dict(enumerate(self.warehouses)))
+
+
+@contextmanager
+def attention_kept_training(module: nn.Module, wanted: bool) -> Iterator[None]:
+    """Let what trains of attention branches still do so after stages have been frozen.
+
+    Their norms' statistics are frozen with the stage all the same.
+    """
+    branches = [branch for branch in module.modules() if isinstance(branch, AttentionBranch)]
+    training = [p for branch in branches for p in branch.parameters() if p.requires_grad]
+    yield
+    for parameter in training if wanted else ():
+        parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..compared import CondConv2d, DCDConv2d, DYConv2d, ODConv2d, share_routing
+from ..compared import CondConv2d, DCDConv2d, DYConv2d, FDConv2d, ODConv2d, share_routing
 from ..protocols import TemperatureControlled
-from .base import StaticBackbone
+from ..validation import check_flag
+from .base import StaticBackbone, attention_kept_training
 
 Blocks = Mapping[str, Sequence[str]]
-BACKBONE_CONVS = (CondConv2d, DCDConv2d, DYConv2d, ODConv2d)
+BACKBONE_CONVS = (CondConv2d, DCDConv2d, DYConv2d, FDConv2d, ODConv2d)
 
 
 class DynamicBackbone(StaticBackbone):
@@ -20,16 +22,25 @@ class DynamicBackbone(StaticBackbone):
     It comes before the OpenMMLab class in the bases, so that freezing and loading pass through it.
     """
 
+    train_attention_in_frozen_stages = False
+
     def put_convs(
-        self, conv: dict[str, Any], blocks: Blocks, layers: Sequence[str], temperature: float | None
+        self,
+        conv: dict[str, Any],
+        blocks: Blocks,
+        layers: Sequence[str],
+        temperature: float | None,
+        train_attention_in_frozen_stages: bool | None = None,
     ) -> None:
-        """Replace convolutions.
+        """Replace convolutions, all but those that a type leaves plain; the log names them.
 
         Args:
             conv: Type and options of the new ones.
             blocks: ``{block: [names of its convolutions, in the order they run]}``.
             layers: Names of those to replace.
             temperature: What to begin with; None for the layers' own default.
+            train_attention_in_frozen_stages: Whether attention branches of frozen stages train;
+                None for what was published: FDConv's do.
         """
         known = [name for names in blocks.values() for name in names]
         unknown = [name for name in layers if name not in known]
@@ -38,7 +49,14 @@ class DynamicBackbone(StaticBackbone):
                 f'layers={list(layers)!r} names {unknown or "nothing"}, which is not among the '
                 f'convolutions that can be dynamic, such as {", ".join(known[:3])}'
             )
-        new = {name: build_like(conv, self.get_submodule(name)) for name in layers}
+        built = {name: build_like(conv, self.get_submodule(name)) for name in layers}
+        new = {name: layer for name, layer in built.items() if not why_plain(layer)}
+        self._log_plain({name: why_plain(built[name]) for name in built if name not in new})
+        if not new:
+            raise ValueError(
+                f'layers={list(layers)!r} would all stay plain as {conv["type"]}; name one that '
+                'is dynamic, or build the static backbone'
+            )
         for name, layer in new.items():
             parent, _, child = name.rpartition('.')
             setattr(self.get_submodule(parent), child, layer)
@@ -48,7 +66,24 @@ class DynamicBackbone(StaticBackbone):
                 share_routing(sharing)
         if temperature is not None:
             self.set_temperature(temperature)
+        if train_attention_in_frozen_stages is None:
+            train_attention_in_frozen_stages = getattr(
+                conv_type(conv), 'trains_in_frozen_stages', False
+            )
+        check_flag('train_attention_in_frozen_stages', train_attention_in_frozen_stages)
+        self.train_attention_in_frozen_stages = train_attention_in_frozen_stages
         self._freeze_stages()  # OpenMMLab's constructor froze the layers that were replaced
+
+    def _log_plain(self, reasons: Mapping[str, str]) -> None:
+        for reason in dict.fromkeys(reasons.values()):
+            names = [name for name in reasons if reasons[name] == reason]
+            print_log(
+                f'{type(self).__name__}: {", ".join(names)} stay plain: {reason}', logger='current'
+            )
+
+    def _freeze_stages(self) -> None:
+        with attention_kept_training(self, self.train_attention_in_frozen_stages):
+            super()._freeze_stages()
 
     @property
     def temperature(self) -> Tensor | None:
@@ -77,6 +112,11 @@ class DynamicBackbone(StaticBackbone):
             for module in self.modules()
             if module is not self and isinstance(module, TemperatureControlled)
         ]
+
+
+def why_plain(layer: nn.Module) -> str | None:
+    """Why a layer of a dynamic type is a plain convolution; None where it is dynamic."""
+    return getattr(layer, 'why_plain', None)
 
 
 def conv_type(conv: dict[str, Any]) -> type:

@@ -176,11 +176,12 @@ class DynamicMobileNetV2(DynamicBackbone, StaticMobileNetV2):
     By default DY-Conv and ODConv (as published) replace all but the stem. CondConv replaces the
     last six blocks' convolutions, those of a block sharing one routing. DCD replaces the pointwise
     convolutions of the blocks; their latent sizes are those of DCD's ResNets here, not of its
-    MobileNetV2.
+    MobileNetV2. FDConv leaves depthwise layers and those with 16 channels or fewer plain, and
+    the log names them.
 
     Args:
         widen_factor: Width multiplier.
-        conv, layers, temperature: As in :class:`DynamicResNet`.
+        conv, layers, temperature, train_attention_in_frozen_stages: As in :class:`DynamicResNet`.
         **kwargs: Everything else :class:`StaticMobileNetV2` takes.
 
     Raises:
@@ -194,13 +195,14 @@ class DynamicMobileNetV2(DynamicBackbone, StaticMobileNetV2):
         *,
         layers: Sequence[str] | None = None,
         temperature: float | None = None,
+        train_attention_in_frozen_stages: bool | None = None,
         **kwargs,
     ):
         layer = conv_type(conv)
         super().__init__(widen_factor, **kwargs)
         convs = mobilenet_v2_convs(self)
         chosen = default_layers(self, convs, layer) if layers is None else layers
-        self.put_convs(conv, convs, chosen, temperature)
+        self.put_convs(conv, convs, chosen, temperature, train_attention_in_frozen_stages)
 
 
 def mobilenet_v2_convs(backbone: StaticMobileNetV2) -> dict[str, list[str]]:

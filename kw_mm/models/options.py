@@ -11,7 +11,13 @@ from ..warehouse.budget import Budget
 from ..warehouse.sharing import Plan
 
 # what the network as a whole does, beyond replacing its layers
-OF_THE_NETWORK = ('sharing', 'freeze_warehouses', 'temperature', 'attention_start')
+OF_THE_NETWORK = (
+    'sharing',
+    'freeze_warehouses',
+    'train_attention_in_frozen_stages',
+    'temperature',
+    'attention_start',
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class WarehouseOptions:
         freeze_warehouses: What ``frozen_stages`` does to warehouses that frozen layers share:
             'none' (published), 'exclusive' or 'strict', see
             :func:`kw_mm.warehouse.freeze_warehouses`.
+        train_attention_in_frozen_stages: Whether attention branches of frozen stages still train
+            (not published for KernelWarehouse; FDConv's do).
         temperature: tau to begin with; loaded weights and :class:`AttentionTemperatureHook` may
             change it.
         attention_start: What attention begins with where plain weights are loaded: 'plain' for
@@ -66,6 +74,7 @@ class WarehouseOptions:
     attention_norm: Norm = 'BN1d'
     init: str = 'published'
     freeze_warehouses: str = 'none'
+    train_attention_in_frozen_stages: bool = False
     temperature: float = 0.0
     attention_start: str = 'plain'
     attention_function: str = 'caf'

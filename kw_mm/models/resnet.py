@@ -198,10 +198,12 @@ class DynamicResNet(DynamicBackbone, StaticResNet):
     Args:
         depth: 18, 34, 50, 101 or 152.
         conv: Type and options of the convolution, e.g. ``dict(type='ODConv2d', num_kernels=4)``;
-            types are 'DYConv2d', 'ODConv2d', 'CondConv2d' and 'DCDConv2d'.
+            types are 'DYConv2d', 'ODConv2d', 'CondConv2d', 'DCDConv2d' and 'FDConv2d'.
         layers: Names of the convolutions to replace, if others than published.
         temperature: Softmax temperature to begin with, default 1; loaded weights and
             :class:`AttentionTemperatureHook` may change it.
+        train_attention_in_frozen_stages: Whether attention branches in ``frozen_stages`` still
+            train; by default those of FDConv do, as published, and no others.
         **kwargs: Everything else :class:`StaticResNet` takes (``out_indices``, ``frozen_stages``,
             ``norm_eval``, ``with_cp``, ``drop_path_rate``, ...).
 
@@ -221,6 +223,7 @@ class DynamicResNet(DynamicBackbone, StaticResNet):
         *,
         layers: Sequence[str] | None = None,
         temperature: float | None = None,
+        train_attention_in_frozen_stages: bool | None = None,
         **kwargs,
     ):
         layer = conv_type(conv)
@@ -229,7 +232,7 @@ class DynamicResNet(DynamicBackbone, StaticResNet):
             conv = {'pool_size': 2 if depth < 50 else 1, **conv}
         blocks = resnet_blocks(self)
         chosen = published_layers(blocks, layer) if layers is None else layers
-        self.put_convs(conv, blocks, chosen, temperature)
+        self.put_convs(conv, blocks, chosen, temperature, train_attention_in_frozen_stages)
 
 
 def resnet_blocks(backbone: StaticResNet) -> dict[str, list[str]]:

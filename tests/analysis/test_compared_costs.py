@@ -11,6 +11,7 @@ from kw_mm.compared import (
     DCDConv2d,
     DCDLinear,
     DYConv2d,
+    FDConv2d,
     ODConv2d,
     share_routing,
 )
@@ -40,6 +41,19 @@ STATIC = POSITIONS * SIZE
             POSITIONS * 32 * 9,
             16 * (32 + 32 + 9 + 4),
             5 * 32 * 9,
+        ),
+        # local attention: 3 taps; spectrum 192 x 49; bands: 3 maps at stride^2 as many positions
+        (
+            lambda: FDConv2d(32, 64, **C3),
+            STATIC + POSITIONS * 4 * 27 * 32,
+            16 * (32 + 32 + 64 + 9 + 64) + 3 * SIZE,
+            2 * 192 * 49 + 3 * SIZE,
+        ),
+        (
+            lambda: FDConv2d(32, 64, 1),
+            63 * 64 * 32,
+            16 * (32 + 32 + 64 + 64) + 3 * 64 * 32,
+            2 * 64 * 17 + 3 * 64 * 32,
         ),
         # pooled 2 x 2: 128 values, L = 11, max(128, 121) / 16 = 8 hidden units
         (

@@ -15,6 +15,7 @@ from kw_mm.compared import (
     DCDConv2d,
     DCDLinear,
     DYConv2d,
+    FDConv2d,
     MixedConv2d,
     ODConv2d,
     share_routing,
@@ -183,6 +184,10 @@ LAYERS = {
     'ODConv2d 1x': lambda: ODConv2d(8, 8, 1, num_kernels=1),
     'CondConv2d': lambda: CondConv2d(8, 8, 3, padding=1),
     'DCDConv2d': lambda: DCDConv2d(8, 8, 3, padding=1, pool_size=2),
+    # at its own start, where last layers are zero, those before them have no gradient yet
+    'FDConv2d': lambda: FDConv2d(
+        8, 8, 3, padding=1, kernel_num=4, min_channels=1, init='published'
+    ),
 }
 
 
@@ -246,7 +251,7 @@ def test_temperatures_that_are_not_positive_are_refused(value):
         DYConv2d(8, 8, 1).set_temperature(value)
 
 
-@pytest.mark.parametrize('kind', [CondConv2d, DCDConv2d])
+@pytest.mark.parametrize('kind', [CondConv2d, DCDConv2d, FDConv2d])
 def test_layers_without_a_temperature_do_not_pretend_to_have_one(kind):
     assert not hasattr(kind(8, 8, 1), 'set_temperature') and not hasattr(
         kind(8, 8, 1), 'temperature'

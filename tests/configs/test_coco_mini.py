@@ -11,7 +11,7 @@ from run_tools import ROOT
 
 from kw_mm.checkpoints import read_checkpoint
 from kw_mm.checkpoints.state_dicts import for_openmmlab
-from kw_mm.compared import DYConv2d, DynamicConv2d, ODConv2d
+from kw_mm.compared import DYConv2d, DynamicConv2d, FDConv2d, ODConv2d
 from kw_mm.run_config import load_config
 from kw_mm.warehouse import kw_layers
 
@@ -45,8 +45,10 @@ def test_the_configs_are_there():
         for kind in ('dyconv4x', 'kw', 'kw4x', 'odconv4x')
         for network in ('r50', 'mbv2')
     ]
-    convnexts = ['mask_rcnn_convnext-t_1x_coco.py', 'mask_rcnn_kw_convnext-t_1x_coco.py']
-    assert CONFIGS == sorted(expected + from_plain + convnexts)
+    others = [
+        f'mask_rcnn_{name}_1x_coco.py' for name in ('convnext-t', 'fdconv_r50', 'kw_convnext-t')
+    ]
+    assert CONFIGS == sorted(expected + from_plain + others)
 
 
 @pytest.mark.parametrize('name', [name for name in CONFIGS if 'from-plain' in name])
@@ -87,7 +89,7 @@ def test_recipe(name):
         )
     else:
         assert (
-            milestones == [8, 11]
+            milestones == ([10, 11] if 'fdconv' in name else [8, 11])
             and backbone.norm_eval
             and backbone.frozen_stages == (2 if 'mbv2' in name else 1)
         )
@@ -109,7 +111,8 @@ def test_frozen_stages(name):
     assert not any(key.startswith('layer3.') for key in frozen)
     assert bool(kw_layers(backbone)) == ('kw' in name)
     kinds = {type(module) for module in backbone.modules() if isinstance(module, DynamicConv2d)}
-    assert kinds == ({DYConv2d} if 'dyconv' in name else {ODConv2d} if 'odconv' in name else set())
+    expected = dict(dyconv=DYConv2d, odconv=ODConv2d, fdconv=FDConv2d)
+    assert kinds == {expected[kind] for kind in expected if kind in name}
 
 
 def test_the_published_augmentation_on_real_images(coco_mini):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_networks import FAMILIES, OTHERS, SHORT, build
 
+from kw_mm.compared import FDConv2d
 from kw_mm.errors import UserError
 from kw_mm.export import BackbonePart, compare, make_static, runner, write
 
@@ -87,6 +88,39 @@ def test_onnx_of_a_short_network(tmp_path):
     ] == ['batch', 3, 'height', 'width']
     assert graph.output[0].type.tensor_type.shape.dim[0].dim_param == 'batch'
     assert set(groups(graph)) <= {1}
+
+
+class FDConvs(torch.nn.Module):
+    """A 1x1 and a 3x3 layer in which nothing is neutral."""
+
+    def __init__(self):
+        super().__init__()
+        options = dict(kernel_num=5, min_channels=1)
+        self.stem = torch.nn.Conv2d(3, 8, 3, padding=1)
+        self.convs = torch.nn.Sequential(
+            FDConv2d(8, 10, 3, stride=2, padding=1, **options), FDConv2d(10, 6, 1, **options)
+        )
+        for name, parameter in self.convs.named_parameters():
+            if not name.endswith('dft_weight'):
+                torch.nn.init.normal_(parameter, std=0.1)
+
+    def forward(self, x):
+        return (self.convs(self.stem(x)),)
+
+
+@pytest.mark.parametrize(
+    'to',
+    [
+        'torchscript',
+        pytest.param('exported-program', marks=[MAKES_PROGRAMS, pytest.mark.slow]),
+        pytest.param('onnx', marks=[MAKES_PROGRAMS, pytest.mark.slow]),
+    ],
+)
+def test_fdconv(to, tmp_path):
+    """Its Fourier transforms, of kernels and of features of any size."""
+    if to == 'onnx':
+        pytest.importorskip('onnxruntime')
+    check(FDConvs().eval().requires_grad_(False), tmp_path / 'x', to)
 
 
 @MAKES_PROGRAMS

@@ -24,7 +24,7 @@ class Golden:
 
     def state_dict(self) -> dict[str, Tensor]:
         """A checkpoint in the published layout; every entry's values follow from its key."""
-        return {key: _values(key, tuple(shape)) for key, shape in self.meta['state_dict'].items()}
+        return {key: _entry(key, tuple(shape)) for key, shape in self.meta['state_dict'].items()}
 
     def error(self, temperature: str, feature: str, value: Tensor) -> float:
         """Largest deviation from the published output, relative to its largest value."""
@@ -46,9 +46,14 @@ def images() -> Tensor:
     )
 
 
-def _values(key: str, shape: tuple) -> Tensor:
+def _entry(key: str, shape: tuple) -> Tensor:
     if key.endswith('num_batches_tracked'):
         return torch.zeros((), dtype=torch.long)
+    return torch.from_numpy(np.asarray(fill(key, shape), np.float32)).reshape(shape)
+
+
+def fill(key: str, shape: tuple) -> np.ndarray:
+    """A state-dict entry's values, whose random stream depends on its key only."""
     rng = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
     scale = (
         len(shape) == 1
@@ -56,9 +61,7 @@ def _values(key: str, shape: tuple) -> Tensor:
         and any(part in key for part in ('norm', 'bn', '.1.weight'))
     )
     if scale or key.endswith('running_var'):
-        values = rng.uniform(0.5, 1.5, shape)
-    elif len(shape) > 1:
-        values = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-    else:
-        values = 0.1 * rng.standard_normal(shape)
-    return torch.from_numpy(np.asarray(values, np.float32)).reshape(shape)
+        return rng.uniform(0.5, 1.5, shape)
+    if len(shape) > 1:
+        return rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+    return 0.1 * rng.standard_normal(shape)

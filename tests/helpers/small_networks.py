@@ -39,6 +39,9 @@ FAMILIES = {
     ),
 }
 OTHERS = {
+    'fdconv': dict(
+        type='DynamicResNet', depth=18, conv=dict(type='FDConv2d', kernel_num=16), **SMALL
+    ),
     'condconv': dict(
         type='DynamicResNet', depth=18, conv=dict(type='CondConv2d', num_kernels=3), **SMALL
     ),

@@ -20,6 +20,7 @@ from kw_mm.models import (
 )
 
 OD, DY = dict(type='ODConv2d', num_kernels=4), dict(type='DYConv2d', num_kernels=4)
+FD = dict(type='FDConv2d', kernel_num=16)
 COND, DCD = dict(type='CondConv2d', num_kernels=8), dict(type='DCDConv2d')
 COND_HEAD, DCD_HEAD = dict(type='CondLinear', num_kernels=8), dict(type='DCDLinear')
 SMALL = dict(base_channels=8, stem_channels=8)
@@ -185,7 +186,7 @@ def test_init_weights_leaves_dynamic_layers_alone(conv):
     assert all(torch.equal(value, backbone.state_dict()[key]) for key, value in before.items())
 
 
-@pytest.mark.parametrize('conv', [OD, COND], ids=lambda conv: conv['type'])
+@pytest.mark.parametrize('conv', [OD, COND, FD], ids=lambda conv: conv['type'])
 def test_recomputed_stages_give_the_same_gradients(conv):
     plain, recomputed = (
         DynamicResNet(18, conv, norm_eval=True, with_cp=with_cp, **SMALL)

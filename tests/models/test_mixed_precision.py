@@ -26,7 +26,7 @@ BACKBONES = [
     dict(type='KWVisionTransformer', arch=VIT, img_size=32),
     *[
         dict(type='DynamicResNet', **RESNET, conv=dict(type=conv))
-        for conv in ('DYConv2d', 'ODConv2d', 'CondConv2d', 'DCDConv2d')
+        for conv in ('DYConv2d', 'ODConv2d', 'CondConv2d', 'DCDConv2d', 'FDConv2d')
     ],
     *[
         dict(type='StaticResNet', **RESNET, conv_cfg=dict(type=conv))

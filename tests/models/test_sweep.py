@@ -77,6 +77,8 @@ DYNAMIC = [
     dict(type='DynamicResNet', depth=50, conv=dict(type='ODConv2d', num_kernels=1)),
     dict(type='DynamicResNet', depth=50, conv=dict(type='DYConv2d', num_kernels=4)),
     dict(type='DynamicResNet', depth=50, conv=dict(type='CondConv2d', num_kernels=3)),
+    dict(type='DynamicResNet', depth=18, conv=dict(type='FDConv2d', kernel_num=64)),
+    dict(type='DynamicMobileNetV2', widen_factor=0.5, conv=dict(type='FDConv2d', kernel_num=48)),
     dict(type='DynamicMobileNetV2', widen_factor=1.0, conv=dict(type='ODConv2d', num_kernels=4)),
     dict(type='DynamicMobileNetV2', widen_factor=0.5, conv=dict(type='DYConv2d', num_kernels=4)),
     dict(type='DynamicMobileNetV2', widen_factor=0.5, conv=dict(type='CondConv2d', num_kernels=8)),
