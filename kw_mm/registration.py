@@ -44,6 +44,20 @@ LAZY: dict[str, tuple[Registry, tuple[str, ...]]] = {
 }
 
 
+def refuse_as_conv_cfg(*args: Any, **kwargs: Any) -> Any:
+    """Stands for KW layers where a config names them by themselves, as ``conv_cfg`` would.
+
+    Raises:
+        ValueError: Always; it says what works.
+    """
+    raise ValueError(
+        "a KW layer cannot be built by itself, as by conv_cfg=dict(type='KWConv2d'), since it "
+        "draws on a warehouse that layers share: name a KW backbone (type='KWResNet', ...), or put "
+        'warehouses into a network with kw_mm.warehouse.apply_kernel_warehouse(module, plan); '
+        f'{", ".join(conv.__name__ for conv in CONVS)} work as conv_cfg'
+    )
+
+
 def register_lazily(registry: Registry, module: str, name: str) -> None:
     """Let a name stand for an object of a module that is imported when it is first built."""
 
@@ -72,6 +86,8 @@ def register_everything() -> None:
     """Register every type that configs can name, and forward the core's log lines."""
     for conv in CONVS:
         MODELS.register_module(module=conv, force=True)
+    for layer in ('KWConv2d', 'KWLinear'):
+        MODELS.register_module(name=layer, module=refuse_as_conv_cfg, force=True)
     for module, (registry, names) in LAZY.items():
         for name in names:
             register_lazily(registry, module, name)

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import UserError
+from ..files import check_file
+from ..validation import few
 from .figures import NORMAL, SMALL, distinct_colors, new_figure, save_figure
 
 Curve = tuple[list[float], list[float]]  # training steps, values
@@ -40,14 +42,26 @@ def plot_runs(work_dirs: Sequence[str], file: str) -> Path:
         Path: The file written.
 
     Raises:
-        UserError: A folder without a log of training, or a file that cannot be written.
+        UserError: A folder without a log of training, after the others are drawn, or a file that
+            cannot be written.
     """
-    runs = {name: read_scalars(folder) for name, folder in name_runs(work_dirs).items()}
+    check_file(file, '--out')
+    runs, problems = {}, []
+    for name, folder in name_runs(work_dirs).items():
+        try:
+            runs[name] = read_scalars(folder)
+        except UserError as error:
+            problems.append(str(error))
+    if not runs:
+        raise UserError(few(problems))
     figure = draw_runs(runs)
     try:
-        return save_figure(figure, file)
+        path = save_figure(figure, file)
     except (OSError, ValueError) as error:
         raise UserError(f'{str(file)!r} cannot be written: {error}') from error
+    if problems:
+        raise UserError(f'{path} is without what could not be read: {few(problems)}')
+    return path
 
 
 def name_runs(work_dirs: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,8 @@ from torch import nn
 from ..ops.branch import Norm
 from ..ops.partition import CellShape, CellSize, KernelShape, Partition, common_cell
 from ..validation import check_choice, check_flag, closest
-from .budget import Budget, num_cells
+from .attention_size import CutWarehouse, check_attention
+from .budget import Budget
 from .initialization import STARTS, Start, kaiming_cells_, kaiming_kernel
 from .kernel_attention import KernelAttention, ReducedKernelAttention
 from .layers import KWConv2d, KWLayer, KWLinear
@@ -37,6 +38,7 @@ def apply_kernel_warehouse(
     partition: bool = True,
     sharing_range: str = 'stage',
     assemble_checkpoint: bool = False,
+    max_attention: float = 4,
 ) -> nn.Module:
     """Replace the planned layers of a network by KW layers, in place.
 
@@ -70,6 +72,9 @@ def apply_kernel_warehouse(
         assemble_checkpoint: Mix kernels again in the backward pass instead of keeping them (R50: 89
             MiB per image). Not together with activation checkpointing of blocks, which does so by
             itself.
+        max_attention: How many times as many values as the kernels the attention may have, before
+            the plan is refused (from a million values on). It is computed before anything is
+            allocated.
 
     Returns:
         nn.Module: The same network.
@@ -106,10 +111,19 @@ def apply_kernel_warehouse(
     shapes = {layer: kernel_shape(old) for layer, old in plain.items()}
     warehouses, replaced = Warehouses(), {}
     plans = complete if partition else of_equal_kernels(complete, shapes)
-    for name, warehouse_plan in plans.items():
-        warehouse, cuts = _build_warehouse(name, warehouse_plan, shapes, partition, start)
+    cut_plans = {name: _cut(name, one, shapes, partition) for name, one in plans.items()}
+    _check_basis_ratio(nonlocal_basis_ratio)
+    check_attention(
+        cut_plans,
+        {layer: _in_channels(old) for layer, old in plain.items()},
+        reduction=reduction,
+        basis=nonlocal_basis_ratio,
+        most=max_attention,
+    )
+    for name, cut_plan in cut_plans.items():
+        warehouse, starts = _build_warehouse(name, cut_plan, start)
         warehouses[name] = warehouse
-        for layer, (cut, begin) in zip(warehouse_plan.layers, cuts):
+        for layer, cut, begin in zip(cut_plan.plan.layers, cut_plan.partitions, starts):
             branch = _build_attention(
                 plain[layer], begin, warehouse.num_cells, nonlocal_basis_ratio, attention
             )
@@ -168,18 +182,26 @@ def kernel_shape(layer: nn.Conv2d | nn.Linear) -> KernelShape:
     return out_channels, in_channels, height, width
 
 
-def _build_warehouse(
-    name: str, plan: WarehousePlan, shapes: dict[str, KernelShape], partition: bool, start: str
-) -> tuple[Warehouse, list[tuple[Partition, Start]]]:
+def _cut(
+    name: str, plan: WarehousePlan, shapes: dict[str, KernelShape], partition: bool
+) -> CutWarehouse:
     kernels = [shapes[layer] for layer in plan.layers]
     try:
         cell = _cell(kernels, plan, partition)
         cuts = [Partition(kernel, *cell) for kernel in kernels]
-        mixtures = [cut.num_mixtures for cut in cuts]
-        starts = STARTS[start](mixtures, Fraction(plan.budget))
     except ValueError as error:
         raise ValueError(f'warehouse {name!r}: {error}') from None
-    return Warehouse(num_cells(plan.budget, sum(mixtures), name), *cell), list(zip(cuts, starts))
+    return CutWarehouse.of(name, plan, cuts)
+
+
+def _build_warehouse(name: str, cut: CutWarehouse, start: str) -> tuple[Warehouse, list[Start]]:
+    mixtures = [one.num_mixtures for one in cut.partitions]
+    try:
+        starts = STARTS[start](mixtures, Fraction(cut.plan.budget))
+    except ValueError as error:
+        raise ValueError(f'warehouse {name!r}: {error}') from None
+    first = cut.partitions[0]
+    return Warehouse(cut.num_cells, first.cell_shape, first.cell_size), starts
 
 
 def _cell(
@@ -206,6 +228,18 @@ def _check_common_channels(kernels: Sequence[KernelShape]) -> None:
             )
 
 
+def _in_channels(layer: nn.Conv2d | nn.Linear) -> int:
+    return layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
+
+
+def _check_basis_ratio(ratio: float) -> None:
+    if not 0 < ratio <= 1:
+        raise ValueError(
+            f'nonlocal_basis_ratio must be in (0, 1], got nonlocal_basis_ratio={ratio!r}; '
+            '1 is full attention, the published R50 1/2x has 1/16'
+        )
+
+
 def _build_attention(
     plain: nn.Conv2d | nn.Linear,
     start: Start,
@@ -213,12 +247,7 @@ def _build_attention(
     basis_ratio: float,
     options: dict[str, Any],
 ) -> KernelAttention:
-    channels = plain.in_channels if isinstance(plain, nn.Conv2d) else plain.in_features
-    if not 0 < basis_ratio <= 1:
-        raise ValueError(
-            f'nonlocal_basis_ratio must be in (0, 1], got nonlocal_basis_ratio={basis_ratio!r}; '
-            '1 is full attention, the published R50 1/2x has 1/16'
-        )
+    channels = _in_channels(plain)
     if basis_ratio == 1 or start.num_cells == cells:
         return KernelAttention(channels, start, cells, **options)
     return ReducedKernelAttention(
