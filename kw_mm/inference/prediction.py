@@ -43,10 +43,15 @@ def predict(args: Namespace) -> None:
             f'--score-thr {args.score_thr:g} is not between 0 and 1; the default is 0.3'
         )
     inputs, out = find_inputs(args.inputs), Path(args.out_dir)
-    _check_overwriting(inputs.images + inputs.videos, out)
     draws = detects(cfg)
     if draws:
+        _check_overwriting(inputs.images + inputs.videos, out)
         check_folder(out, '--out-dir')
+    elif inputs.videos:
+        raise UserError(
+            f'{str(inputs.videos[0])!r} is a video, and the config a classifier, which takes '
+            'pictures only'
+        )
     infer = load_inferencer(cfg, args.checkpoint, args.device)
     problems = Problems()
     if draws:
@@ -59,11 +64,6 @@ def predict(args: Namespace) -> None:
             with problems.of(out / 'predictions.json'):
                 detection.images(inputs.images)
     else:
-        if inputs.videos:
-            raise UserError(
-                f'{str(inputs.videos[0])!r} is a video, and the config a classifier, '
-                'which takes pictures only'
-            )
         classify(infer, inputs.images, problems)
     problems.raise_all(len(inputs.images))
 

@@ -173,7 +173,8 @@ class _Mix(torch.autograd.Function):
         given_rows, given_cells, rows, cells = ctx.saved_tensors
         if is_recorded():
             given = given_rows, given_cells
-            return *composite_gradients(_product_in(rows.dtype), given, grad), None, None, None
+            by_rows, by_cells = composite_gradients(_product_in(rows.dtype), given, grad)
+            return by_rows, by_cells, None, None, None
         of_rows, of_cells = ctx.dtypes
         grad = grad.contiguous()
         if ctx.needs_input_grad[1]:

@@ -41,5 +41,6 @@ class _AverageAndPass(torch.autograd.Function):
             return of_x
         share = (of_pooled / ctx.area)[..., None, None]
         if of_x is not None and is_recorded():
-            return of_x + share.to(ctx.dtype)
+            both: Tensor = of_x + share.to(ctx.dtype)
+            return both
         return share.to(ctx.dtype).expand(ctx.size) if of_x is None else of_x.add_(share)

@@ -73,8 +73,8 @@ def apply_kernel_warehouse(
             MiB per image). Not together with activation checkpointing of blocks, which does so by
             itself.
         max_attention: How many times as many values as the kernels the attention may have, before
-            the plan is refused (from a million values on). It is computed before anything is
-            allocated.
+            the plan is refused (from ten million values on; from one million on, the log says
+            so). It is computed before anything is allocated.
 
     Returns:
         nn.Module: The same network.

@@ -5,19 +5,22 @@ square of the number of cells that kernels are cut into. Layers whose channels h
 are cut into single channels or pairs of them: a small network becomes one that no memory holds.
 """
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
 from ..ops.branch import hidden_units
-from ..ops.partition import Partition
+from ..ops.partition import CellShape, Partition
 from ..validation import check_positive, few
 from .budget import num_cells
 from .sharing import WarehousePlan
 
-# below, a network is small whatever the ratio; branches have at least 16 hidden units
-LEAST_REFUSED = 1_000_000  # values
+logger = logging.getLogger('kw_mm')
+
+# values; below, a network is small whatever the ratio, since branches have at least 16 hidden units
+LEAST_NAMED, LEAST_REFUSED = 1_000_000, 10_000_000
 
 
 class CutWarehouse(NamedTuple):
@@ -77,6 +80,8 @@ def check_attention(
 ) -> None:
     """Check that a network's attention is not many times as large as the kernels that it mixes.
 
+    A small one that is, is named in the log.
+
     Args:
         warehouses: All of them, by name.
         channels: Input channels of each layer.
@@ -94,54 +99,58 @@ def check_attention(
     }
     attention = sum(sizes.values())
     kernels = sum(warehouse.kernel_values for warehouse in warehouses.values())
-    if attention <= max(most * kernels, LEAST_REFUSED):
+    if attention <= max(most * kernels, LEAST_NAMED):
         return
     name = max(sizes, key=sizes.__getitem__)
     worst = warehouses[name]
     mixtures = sum(cut.num_mixtures for cut in worst.partitions)
-    raise ValueError(
+    text = (
         f'attention would have {attention:,} values to mix kernels of {kernels:,}, more than '
         f'max_attention={most:g} times as many: most of it in warehouse {name!r}, whose cells have '
         f'{" x ".join(map(str, worst.partitions[0].cell_shape))} channels, so that there are '
         f'{mixtures:,} mixtures of {worst.num_cells:,} cells; {_cause(worst)}'
     )
+    if attention > LEAST_REFUSED:
+        raise ValueError(text)
+    logger.warning(text)
 
 
 def _cause(warehouse: CutWarehouse) -> str:
     """What to do: the layers without which the others share larger cells, if there are such."""
-    layers = dict(zip(warehouse.plan.layers, warehouse.partitions))
     others = 'or raise max_attention'
-    found = [
-        (_common(_without(layers, apart)), apart)
-        for side in (0, 1)
-        for apart in _by_channels(layers, side)
-        if len(apart) < len(layers)
-    ]
-    best, apart = max(found, key=lambda one: (one[0], -len(one[1])), default=(0, []))
     if tuple(warehouse.plan.cell_ratio) != (1, 1):
         return f'raise cell_ratio={warehouse.plan.cell_ratio}, {others}'
-    if best <= _common(layers):
+    shapes = {
+        name: cut.kernel_shape[:2] for name, cut in zip(warehouse.plan.layers, warehouse.partitions)
+    }
+    apart = _misfits(shapes)
+    if not apart:
         return f'split it or lower the budget, {others}'
-    shapes = [f'{name} ({" x ".join(map(str, layers[name].kernel_shape[:2]))})' for name in apart]
+    named = [f'{name} ({" x ".join(map(str, shapes[name]))})' for name in apart]
     return (
-        f'put {few(shapes)} into a warehouse of their own, since their channels have little in '
+        f'put {few(named)} into a warehouse of their own, since their channels have little in '
         f'common with the others, {others}'
     )
 
 
-def _by_channels(layers: Mapping[str, Partition], side: int) -> list[list[str]]:
-    """Names of the layers of each number of output (side 0) or input channels."""
-    groups: dict[int, list[str]] = {}
-    for name, cut in layers.items():
-        groups.setdefault(cut.kernel_shape[side], []).append(name)
-    return list(groups.values())
+def _misfits(shapes: Mapping[str, CellShape]) -> list[str]:
+    """The layers, at most half of all, without which the others can be cut into larger cells."""
+    best, found = _size(shapes.values()), []
+    for outputs in _common_divisors({shape[0] for shape in shapes.values()}):
+        for inputs in _common_divisors({shape[1] for shape in shapes.values()}):
+            apart = [name for name, (o, i) in shapes.items() if o % outputs or i % inputs]
+            rest = [shape for name, shape in shapes.items() if name not in apart]
+            if 2 * len(apart) <= len(shapes) and _size(rest) > best:
+                best, found = _size(rest), apart
+    return found
 
 
-def _without(layers: Mapping[str, Partition], apart: Sequence[str]) -> dict[str, Partition]:
-    return {name: cut for name, cut in layers.items() if name not in apart}
+def _common_divisors(channels: Collection[int]) -> set[int]:
+    """Numbers and greatest common divisors of two of them."""
+    return {math.gcd(one, other) for one in channels for other in channels}
 
 
-def _common(layers: Mapping[str, Partition]) -> int:
-    """Values in the largest cell that all kernels can be cut into."""
-    shapes = [cut.kernel_shape for cut in layers.values()]
-    return math.gcd(*(shape[0] for shape in shapes)) * math.gcd(*(shape[1] for shape in shapes))
+def _size(shapes: Collection[CellShape]) -> int:
+    """Values in the largest cell that kernels of such channels can be cut into."""
+    outputs, inputs = zip(*shapes)
+    return math.gcd(*outputs) * math.gcd(*inputs)

@@ -120,7 +120,7 @@ class Patches(torch.autograd.Function):
         return patches_of(x, geometry)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
         geometry: Geometry = ctx.geometry
         batch, channels, height, width = ctx.shape
         left, right, top, bottom = geometry.sides
