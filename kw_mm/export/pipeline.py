@@ -75,9 +75,9 @@ def export(
     check_format(to, opset)
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
-        raise UserError(f'folder {folder!r} for {path!r} does not exist')
-    if os.path.isdir(path):
-        raise UserError(f'{path!r} is a folder; name a file in it')
+        raise UserError(
+            f'--output: folder {folder!r} for {path!r} does not exist; make it, or name another'
+        )
     check_file(path, '--output')
     if min(size) < 1:
         raise UserError(
@@ -94,8 +94,8 @@ def export(
     with atomic_write(path) as draft:
         write(simple, images, draft, to, names=names, about=_about(cfg, names), opset=opset)
         rows = _compare(network, draft, to, size, tolerance)
-        worst = max(rows or [], key=_excess, default=None)
-        if worst and not _excess(worst) <= tolerance:
+        worst = max(rows or [], key=lambda row: _excess(row, tolerance), default=None)
+        if worst and not _excess(worst, tolerance) <= tolerance:
             os.replace(draft, kept := _deviating(path))
             raise UserError(_advice(worst, kept, tolerance))
     return Exported({name: tuple(out.shape) for name, out in zip(names, outputs)}, layers, rows)
@@ -151,9 +151,10 @@ def _compare(
     return compare_exactly(network, run, sizes)
 
 
-def _excess(row: Row) -> float:
-    """How far a file deviates, beyond what PyTorch's own rounding explains."""
+def _excess(row: Row, tolerance: float) -> float:
+    """How far a file deviates, beyond what PyTorch's own rounding explains; 0 tolerates none."""
     explained = row.rounding is not None and row.deviation <= AS_CLOSE * row.rounding
+    explained = explained and tolerance > 0
     return 0 if explained else row.deviation
 
 
