@@ -11,7 +11,6 @@ import torch
 from kw_mm.analysis.benchmarking import run_benchmark
 from kw_mm.analysis.variants import BENCHMARK_MODES, DTYPES, KINDS, NETWORKS, Setting
 from kw_mm.command_line import command
-from kw_mm.files import check_file
 from kw_mm.training.launch import keep_freed_memory
 
 
@@ -69,8 +68,6 @@ def parse_args() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse_args()
-    if args.json:
-        check_file(args.json, '--json')
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.device == 'cpu' and not args.default_malloc:
