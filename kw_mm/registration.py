@@ -20,6 +20,7 @@ from .compared import CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, ODConv2d, Weig
 
 # for ``conv_cfg=dict(type='ODConv2d')`` of any OpenMMLab network
 CONVS = (CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, ODConv2d, WeightNetConv2d)
+UNBUILDABLE = ('KWConv2d', 'KWLinear')  # by themselves; named to be refused with the way out
 LAZY: dict[str, tuple[Registry, tuple[str, ...]]] = {
     'kw_mm.models': (
         MODELS,
@@ -86,7 +87,7 @@ def register_everything() -> None:
     """Register every type that configs can name, and forward the core's log lines."""
     for conv in CONVS:
         MODELS.register_module(module=conv, force=True)
-    for layer in ('KWConv2d', 'KWLinear'):
+    for layer in UNBUILDABLE:
         MODELS.register_module(name=layer, module=refuse_as_conv_cfg, force=True)
     for module, (registry, names) in LAZY.items():
         for name in names:
