@@ -1,7 +1,9 @@
 """What the command lines in ``tools/`` share: arguments, and errors as one line."""
 
 import argparse
+import errno
 import functools
+import io
 import os
 import sys
 import traceback
@@ -18,6 +20,16 @@ LESS_MEMORY = (
     'pipelines), --amp on a GPU, model.backbone.assemble_checkpoint=True (kernels are mixed again '
     'in the backward pass) or model.backbone.with_cp=True (whole blocks are computed again)'
 )
+REFUSED_BY_DISK = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.EDQUOT,
+)
 ONE_VALUE = 'Expected more than 1 value per channel'
 
 
@@ -30,6 +42,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs):
+        print_anything()
         try:
             return main(*args, **kwargs)
         except Exception as error:
@@ -44,6 +57,13 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def print_anything() -> None:
+    """Have what a console has no characters for, as in names of files, printed as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+
+
 def advice_on(error: Exception) -> str:
     """One sentence about an error that the user can fix; empty for any other."""
     if isinstance(error, UserError):
@@ -53,6 +73,11 @@ def advice_on(error: Exception) -> str:
         isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY)
     ):
         return f'out of memory ({text[:200]}); {LESS_MEMORY}'
+    if isinstance(error, OSError) and error.errno in REFUSED_BY_DISK and error.filename:
+        return (
+            f'{error.filename!r} cannot be read or written ({error.strerror}); name another file '
+            'or folder'
+        )
     if isinstance(error, ValueError) and ONE_VALUE in text:
         return (
             f'a batch norm was given one value ({text}); train with 2 or more images per GPU, and '

@@ -28,6 +28,7 @@ from .compared import (
 
 # for ``conv_cfg=dict(type='ODConv2d')`` of any OpenMMLab network
 CONVS = (CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, FDConv2d, ODConv2d, WeightNetConv2d)
+UNBUILDABLE = ('KWConv2d', 'KWLinear')  # by themselves; named to be refused with the way out
 LAZY: dict[str, tuple[Registry, tuple[str, ...]]] = {
     'kw_mm.models': (
         MODELS,
@@ -50,6 +51,20 @@ LAZY: dict[str, tuple[Registry, tuple[str, ...]]] = {
     'kw_mm.evaluation': (METRICS, ('KWCocoMetric',)),
     'kw_mm.training.image_loading': (TRANSFORMS, ('KWLoadImageFromFile',)),
 }
+
+
+def refuse_as_conv_cfg(*args: Any, **kwargs: Any) -> Any:
+    """Stands for KW layers where a config names them by themselves, as ``conv_cfg`` would.
+
+    Raises:
+        ValueError: Always; it says what works.
+    """
+    raise ValueError(
+        "a KW layer cannot be built by itself, as by conv_cfg=dict(type='KWConv2d'), since it "
+        "draws on a warehouse that layers share: name a KW backbone (type='KWResNet', ...), or put "
+        'warehouses into a network with kw_mm.warehouse.apply_kernel_warehouse(module, plan); '
+        f'{", ".join(conv.__name__ for conv in CONVS)} work as conv_cfg'
+    )
 
 
 def register_lazily(registry: Registry, module: str, name: str) -> None:
@@ -80,6 +95,8 @@ def register_everything() -> None:
     """Register every type that configs can name, and forward the core's log lines."""
     for conv in CONVS:
         MODELS.register_module(module=conv, force=True)
+    for layer in UNBUILDABLE:
+        MODELS.register_module(name=layer, module=refuse_as_conv_cfg, force=True)
     for module, (registry, names) in LAZY.items():
         for name in names:
             register_lazily(registry, module, name)

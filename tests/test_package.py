@@ -208,6 +208,7 @@ def test_training_from_an_empty_folder(python, tmp_path):
     'arguments, code, said',
     [
         ('configs', 0, 'imagenet/kw_r50_300e_in1k\n'),
+        ('--version', 0, f'kw_mm {kw_mm.__version__}\n'),
         ('', 0, 'predict'),
         ('nothing', 2, 'error: kw_mm has no tool'),
         ('predict', 2, 'predict.py: error: the following arguments are required: config'),

@@ -2,7 +2,7 @@
 
 import argparse
 
-from kw_mm.analysis.report import analyze, print_analyses
+from kw_mm.analysis.report import analyze_and_print
 from kw_mm.command_line import command
 
 
@@ -19,7 +19,7 @@ def main() -> None:
         help='size of the image; default 224 224, and 800 1280 for detectors',
     )
     args = parser.parse_args()
-    print_analyses([analyze(path, args.size) for path in args.configs], markdown=args.markdown)
+    analyze_and_print(args.configs, args.size, markdown=args.markdown)
 
 
 if __name__ == '__main__':

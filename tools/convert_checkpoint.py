@@ -11,7 +11,7 @@ from kw_mm.checkpoints.reading import read_checkpoint
 from kw_mm.checkpoints.state_dicts import under_prefix
 from kw_mm.command_line import command
 from kw_mm.errors import UserError
-from kw_mm.files import atomic_write
+from kw_mm.files import atomic_write, check_file
 
 
 @command
@@ -32,6 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     if os.path.exists(args.target) and not args.overwrite:
         raise UserError(f'{args.target} exists; --overwrite replaces it')
+    check_file(args.target, 'target')
     converted = convert(read_checkpoint(args.source), args.to, budget=args.budget)
     with atomic_write(args.target) as draft:
         torch.save(converted, draft)

@@ -3,6 +3,7 @@
 import argparse
 
 from kw_mm.command_line import command
+from kw_mm.files import check_file
 from kw_mm.inference.gallery import write_gallery
 
 
@@ -14,6 +15,7 @@ def main() -> None:
     parser.add_argument('--columns', type=int, default=3)
     parser.add_argument('--most', type=int, default=9, help='how many pictures')
     args = parser.parse_args()
+    check_file(args.file, 'file')
     print(write_gallery(args.folder, args.file, columns=args.columns, most=args.most))
 
 

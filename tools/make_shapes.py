@@ -10,6 +10,7 @@ from shapes import write_shapes  # noqa: E402
 
 from kw_mm.command_line import command
 from kw_mm.errors import UserError
+from kw_mm.files import check_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +26,7 @@ def parse_args() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse_args()
+    check_folder(args.folder, 'folder')
     try:
         root = write_shapes(
             args.folder, num_train=args.train, num_val=args.val, size=args.size, seed=args.seed

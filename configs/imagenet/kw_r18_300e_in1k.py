@@ -2,4 +2,4 @@
 _base_ = '../_base_/imagenet_300e.py'
 model = dict(
     backbone=dict(type='KWResNet', depth=18, budget=1, drop_path_rate=0.1),
-    head=dict(in_channels=512))
+    head=dict(in_channels=512, init_cfg=None))  # published: torch's own start

@@ -21,7 +21,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import write_text
+from ..files import check_file, write_text
 from ..ops import reference_path
 from .profiling import print_profile, profile_forward
 from .variants import DTYPES, Setting, build, check_setting, variants
@@ -202,6 +202,8 @@ def _check(settings: Sequence[Setting], repetitions: int, profile: bool, file: s
             )
     if file and not Path(file).resolve().parent.is_dir():
         raise UserError(f'--json {file}: there is no such folder; make it first')
+    if file:
+        check_file(file, '--json')
 
 
 def _autocast(setting: Setting) -> AbstractContextManager:

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import UserError
+from ..files import check_file
+from ..validation import few
 from .figures import NORMAL, SMALL, distinct_colors, new_figure, save_figure
 
 Curve = tuple[list[float], list[float]]  # training steps, values
@@ -42,19 +44,36 @@ def plot_runs(work_dirs: Sequence[str], file: str) -> Path:
         Path: The file written.
 
     Raises:
-        UserError: A folder without a log of training, or a file that cannot be written.
+        UserError: A folder without a log of training, after the others are drawn, or a file that
+            cannot be written.
     """
-    groups = {name: folders.split(',') for name, folders in map(_named, work_dirs) if name}
-    single = [folder for name, folder in map(_named, work_dirs) if not name]
-    runs = {name: read_scalars(folder) for name, folder in name_runs(single).items()}
-    bands = {}
+    check_file(file, '--out')
+    arguments = [_named(argument) for argument in work_dirs]
+    groups = {
+        name: [folder] for name, folder in name_runs([f for n, f in arguments if not n]).items()
+    }
+    groups.update({name: folders.split(',') for name, folders in arguments if name})
+    runs, bands, problems = {}, {}, []
     for name, folders in groups.items():
-        runs[name], bands[name] = summarise([read_scalars(folder) for folder in folders])
+        try:
+            repetitions = [read_scalars(folder) for folder in folders]
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if len(repetitions) == 1:
+            runs[name] = repetitions[0]
+        else:
+            runs[name], bands[name] = summarise(repetitions)
+    if not runs:
+        raise UserError(few(problems))
     figure = draw_runs(runs, bands)
     try:
-        return save_figure(figure, file)
+        path = save_figure(figure, file)
     except (OSError, ValueError) as error:
         raise UserError(f'{str(file)!r} cannot be written: {error}') from error
+    if problems:
+        raise UserError(f'{path} is without what could not be read: {few(problems)}')
+    return path
 
 
 def name_runs(work_dirs: Sequence[str]) -> dict[str, str]:

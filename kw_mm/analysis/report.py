@@ -92,6 +92,30 @@ def analyze(path: str, size: Sequence[int] | None = None) -> Analysis:
     return Analysis(os.path.basename(path), size, parts, describe_warehouses(model))
 
 
+def analyze_and_print(
+    paths: Sequence[str], size: Sequence[int] | None = None, *, markdown: bool = False
+) -> None:
+    """Analyse configs and print what they are; one that cannot be analysed ends it last.
+
+    Args:
+        paths: The config files.
+        size, markdown: As in :func:`analyze` and :func:`print_analyses`.
+
+    Raises:
+        UserError: Names the configs that could not be analysed, after the others are printed.
+    """
+    analyses, problems = [], []
+    for path in paths:
+        try:
+            analyses.append(analyze(path, size))
+        except UserError as error:
+            problems.append(str(error))
+    if analyses:
+        print_analyses(analyses, markdown)
+    if problems:
+        raise UserError('; '.join(problems))
+
+
 def describe_warehouses(model: nn.Module) -> list[WarehouseRow]:
     """How all warehouses of a model are laid out, in the order of their plans.
 

@@ -16,6 +16,7 @@ from ..errors import UserError, one_line
 from ..files import files_in
 from ..run_config import is_kind, walk_datasets
 from ..training.data_checks import check_datasets
+from ..validation import few
 
 
 class Sample(NamedTuple):
@@ -32,7 +33,9 @@ class Sample(NamedTuple):
     data: dict[str, Any]
 
 
-def file_samples(cfg: Config, paths: Sequence[str]) -> list[Sample]:
+def file_samples(
+    cfg: Config, paths: Sequence[str], problems: list[str] | None = None
+) -> list[Sample]:
     """Image files, and those in folders, through the config's test pipeline.
 
     Steps of the pipeline that read annotations are left out.
@@ -40,10 +43,12 @@ def file_samples(cfg: Config, paths: Sequence[str]) -> list[Sample]:
     Args:
         cfg: The config.
         paths: Files and folders.
+        problems: Takes a sentence about each file that is not an image; without it, the first ends
+            with an error.
 
     Raises:
-        UserError: A path without images, a file that is not an image, or a config without a test
-            pipeline.
+        UserError: A path without images, a file that is not an image, or none that is, or a config
+            without a test pipeline.
     """
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     datasets = (dataset for _, dataset in walk_datasets(loader.get('dataset')))
@@ -59,9 +64,17 @@ def file_samples(cfg: Config, paths: Sequence[str]) -> list[Sample]:
         pipeline = Compose(
             [step for step in steps if not is_kind(step, TRANSFORMS, LoadAnnotations)]
         )
-        return [
-            _sample(path.name, _read(pipeline, path, i)) for i, path in enumerate(_expand(paths))
-        ]
+        samples = []
+        for i, path in enumerate(_expand(paths)):
+            try:
+                samples.append(_sample(path.name, _read(pipeline, path, i)))
+            except UserError as error:
+                if problems is None:
+                    raise
+                problems.append(str(error))
+    if not samples:
+        raise UserError(few(problems or ['no images']))
+    return samples
 
 
 def validation_samples(cfg: Config, number: int) -> list[Sample]:

@@ -1,6 +1,5 @@
 """Drawing attention from command-line arguments."""
 
-import os
 import re
 from argparse import Namespace
 from pathlib import Path
@@ -11,8 +10,10 @@ from torch import nn
 from ..building import build_model
 from ..checkpoints.loading import load_weights
 from ..command_line import check_checkpoint
-from ..errors import UserError
+from ..errors import CheckpointError, UserError
+from ..files import check_folder
 from ..run_config import load_config
+from ..validation import few
 from ..warehouse import kw_layers
 from .recording import record_attention
 from .report_page import Checkpoint, write_attention_report
@@ -35,9 +36,8 @@ def visualize_attention(args: Namespace) -> Path:
     """
     if args.number < 1:
         raise UserError(f'--number must be positive, got --number {args.number}; use for example 8')
-    if os.path.exists(args.out) and not os.path.isdir(args.out):
-        raise UserError(f'--out {args.out} is a file; name a folder')
     cfg = load_config(args.config, args.cfg_options)
+    check_folder(args.out, '--out')
     checkpoints = [*args.checkpoints, *find_checkpoints(args.checkpoint)]
     for path in checkpoints:
         check_checkpoint(path)
@@ -47,12 +47,25 @@ def visualize_attention(args: Namespace) -> Path:
             f'the model of config {args.config!r} has no warehouses to look into; give one with a '
             'KW backbone, e.g. configs/mask_rcnn_kw_r50_1x_coco.py'
         )
+    problems: list[str] = []
     samples = (
-        file_samples(cfg, args.images) if args.images else validation_samples(cfg, args.number)
+        file_samples(cfg, args.images, problems)
+        if args.images
+        else validation_samples(cfg, args.number)
     )
-    recorded = [_record(model, path, samples) for path in checkpoints]
+    recorded = []
+    for path in checkpoints:
+        try:
+            recorded.append(_record(model, path, samples))
+        except CheckpointError as error:  # the others of a work dir are worth drawing
+            problems.append(str(error))
+    if not recorded:
+        raise UserError(few(problems))
     title = f'Attention of {Path(args.config).stem}'
-    return write_attention_report(args.out, title, recorded, samples)
+    page = write_attention_report(args.out, title, recorded, samples)
+    if problems:
+        raise UserError(f'{page} is without what could not be read: {few(problems)}')
+    return page
 
 
 def find_checkpoints(path: str) -> list[str]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import MutableMapping
 from typing import NamedTuple
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from ..compared import FDConv2d
 from ..errors import CheckpointError
 from ..validation import few
 from ..warehouse import kw_layers
-from .describing import describe_weights
+from .describing import describe_weights, is_same_network
 from .layouts import (
     LAYOUTS,
     Entries,
@@ -117,7 +118,7 @@ def adapt(
     version = expected if prefix else version_of(entries, 'warehouses')
     if version != expected:  # the warehouses' own version was inside a wrapper or a whole network
         used = _in_present_order(module, used, version)
-    _check(module, own, entries, _in_present_order(module, used), names.resized)
+    _check(module, own, entries, _in_present_order(module, used), names)
     foreign = found.foreign + dropped
     _log(module, layout, len(entries) - len(foreign), note, left_over + foreign, kept)
     state_dict.update({prefix + key: value for key, value in used.items()})
@@ -174,10 +175,14 @@ def _complete(own: Entries, names: LayoutNames, found: Entries) -> _Completed:
     used = dict(found)
     used.update({key: own[key] for key in own if key.endswith(OURS) and key not in used})
     dropped = [key for key in used if key.startswith(names.optional) and key not in own]
-    kept = [key for key in own if key.startswith(names.optional) and key not in used]
+    if names.lonely and not any(
+        key.startswith(names.optional) and not key.startswith(names.lonely) for key in used
+    ):
+        dropped += [key for key in used if key.startswith(names.lonely) and key in own]
     used = {
-        key: _as_vector(value, own.get(key)) for key, value in used.items() if key not in dropped
+        key: _in_shape_of(own.get(key), value) for key, value in used.items() if key not in dropped
     }
+    kept = [key for key in own if key.startswith(names.optional) and key not in used]
     return _Completed({**used, **{key: own[key] for key in kept}}, dropped, kept)
 
 
@@ -191,14 +196,18 @@ def _in_present_order(
     return seen
 
 
-def _as_vector(value: Tensor, own: Tensor | None) -> Tensor:
-    """A layer scale, elsewhere of shape (C, 1, 1) or (1, C, 1, 1), as the module's (C, )."""
-    is_vector = own is not None and own.dim() == 1 and value.squeeze().shape == own.shape
-    return value.reshape(own.shape) if is_vector else value
+def _in_shape_of(own: Tensor | None, value: Tensor) -> Tensor:
+    """A layer scale of shape (C, ), (C, 1, 1) or (1, C, 1, 1) in the module's shape."""
+    is_scale = own is not None and own.dim() in (1, 4) and own.numel() == max(own.shape, default=0)
+    return value.reshape(own.shape) if is_scale and _squeezed(value) == _squeezed(own) else value
+
+
+def _squeezed(value: Tensor) -> torch.Size:
+    return value.squeeze().shape
 
 
 def _check(
-    module: nn.Module, own: Entries, entries: Entries, used: Entries, resized: tuple[str, ...]
+    module: nn.Module, own: Entries, entries: Entries, used: Entries, names: LayoutNames
 ) -> None:
     problems = dict(
         missing=[key for key in own if key not in used and not key.endswith('.frozen_cells')],
@@ -206,7 +215,7 @@ def _check(
         shape=[
             f'{key} {tuple(used[key].shape)} instead of {tuple(own[key].shape)}'
             for key in own
-            if key in used and key not in resized and used[key].shape != own[key].shape
+            if key in used and key not in names.resized and used[key].shape != own[key].shape
         ],
     )
     if not any(problems.values()):
@@ -219,10 +228,27 @@ def _check(
         )
     details = '; '.join(f'{title}: {few(keys)}' for title, keys in problems.items() if keys)
     reference = (_budget(module), own)
+    if is_same_network(entries, own):
+        keys = [key for found in problems.values() for key in found]
+        raise CheckpointError(
+            f'the weights look like {describe_weights(entries, reference)}, as this {name} does, '
+            f'but were trained with other options ({details}); build it with {_options_of(keys)} '
+            'that they have'
+        )
+    advice = f'; {names.advice}' if names.advice else ''
     raise CheckpointError(
         f'the weights look like {describe_weights(entries, reference)}, but this {name} is '
-        f'{describe_weights(own, reference)} ({details})'
+        f'{describe_weights(own, reference)} ({details}){advice}'
     )
+
+
+def _options_of(keys: list[str]) -> str:
+    """The options that decide on entries of a state dict."""
+    if any('.attention.' in key for key in keys):
+        return 'the reduction, attention_norm, nonlocal_basis_ratio and zero_cell'
+    if any(key.startswith('warehouses.') for key in keys):
+        return 'the sharing plan, sharing_range, cell_ratio and partition'
+    return 'the stages, channels, norm_cfg and conv_cfg'
 
 
 def _budget(module: nn.Module) -> float:

@@ -18,7 +18,16 @@ from ..warehouse.sharing import Plan, WarehousePlan, read_plan
 from .adapting import LoadsAnyLayout
 from .architectures import Recognised, architectures, build_head, recognise
 from .describing import cell_values, describe_weights
-from .layouts import PUBLISHED_CELLS, Entries, Prefixes, as_published, layout_of, rename, reverse
+from .layouts import (
+    PUBLISHED_CELLS,
+    Entries,
+    Prefixes,
+    as_plain,
+    as_published,
+    layout_of,
+    rename,
+    reverse,
+)
 from .state_dicts import under_prefix, unwrap, whole_network
 
 TARGETS = ('kw_mm', 'static', 'published')
@@ -208,7 +217,7 @@ def _static(module: nn.Module) -> dict[str, Tensor]:
             'or as converted from plain weights, before training'
         )
     plain = {
-        key: value
+        key: as_plain(key, value)
         for key, value in module.state_dict().items()
         if not key.startswith('warehouses.') and '.attention.' not in key
     }

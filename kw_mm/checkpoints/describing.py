@@ -33,6 +33,20 @@ def describe_network(entries: Entries) -> str:
     return next((words for words in known if words), f'an unknown network ({first}, ...)')
 
 
+def is_same_network(entries: Entries, own: Entries) -> bool:
+    """Whether weights are in words those of a network: same architecture, convolutions, budget.
+
+    Args:
+        entries: Tensors by name, in any layout; plain ones may start any network.
+        own: A network's own.
+    """
+    return (
+        describe_network(entries) == describe_network(own)
+        and dynamic_conv(entries) in (None, dynamic_conv(own))
+        and cell_values(entries) in (0, cell_values(own))
+    )
+
+
 def cell_values(entries: Entries) -> int:
     """Number of values in all cells, in our layout or the published one."""
     return sum(

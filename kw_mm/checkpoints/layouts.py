@@ -54,10 +54,13 @@ class LayoutNames:
         foreign: Key prefixes of other modules of the same network, in any of these layouts.
         optional: Our key prefixes that a module has or not by its options, such as the norm of an
             output: a file may lack them (the module keeps its own) and may have more of them.
+        lonely: The one of ``optional`` that is left out if a file has no other: it is a
+            classifier's, and belongs to no output of a module that has several.
         resized: Our keys whose values the module itself brings to its shape, such as position
             embeddings.
         classifier: Prefix of the classifier's keys in the authors' files.
         home: Prefix of the module's keys in a whole OpenMMLab model.
+        advice: What to do about weights that do not fit, if there is something particular.
     """
 
     warehouses: Mapping[int, str] = field(default_factory=dict)
@@ -65,9 +68,11 @@ class LayoutNames:
     static: Mapping[str, Prefixes] = field(default_factory=lambda: {'torchvision': ()})
     foreign: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    lonely: str = ''
     resized: tuple[str, ...] = ()
     classifier: str = 'fc.'
     home: str = 'backbone.'
+    advice: str = ''
 
     def rename(self, key: str, prefixes: Prefixes) -> str | None:
         """Our name of a key; None if it belongs to another module."""
@@ -178,6 +183,11 @@ def _stored(cells: Tensor) -> Tensor:
     """Published cells, (n, cell_out, cell_in, 1, 1) or of other dimensions, as we store them."""
     is_pointwise = 3 <= cells.dim() <= 6 and cells[0, 0, 0].numel() == 1
     return store_cells(cells) if is_pointwise else cells
+
+
+def as_plain(key: str, value: Tensor) -> Tensor:
+    """The value of one of our keys in the shape of plain networks: layer scales are (C, ) there."""
+    return value.flatten() if LAYER_SCALE.match(key) else value
 
 
 def as_published(key: str, value: Tensor) -> Tensor:

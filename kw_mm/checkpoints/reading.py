@@ -43,7 +43,17 @@ def read_checkpoint(path: str, map_location: Any = 'cpu') -> Any:
         return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
     except CheckpointError:
         raise
-    except Exception as error:  # whatever a download ends with
+    except ImportError as error:
+        raise CheckpointError(
+            f'checkpoint {path!r} cannot be fetched ({_first_line(error)}); install that package, '
+            'or name a file'
+        ) from error
+    except OSError as error:
+        raise CheckpointError(
+            f'checkpoint {path!r} cannot be fetched ({_first_line(error)}); fetch it otherwise and '
+            'name the file'
+        ) from error
+    except Exception as error:  # whatever storage ends with
         raise _damaged(path, _first_line(error)) from error
 
 

@@ -11,6 +11,8 @@ import io
 import os
 import tempfile
 import zipfile
+from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlparse
 
@@ -20,6 +22,8 @@ from mmengine.fileio import get_file_backend
 from mmengine.runner import checkpoint as mmengines
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from ..errors import CheckpointError, one_line
+from ..validation import closest
 from .reading import read_file
 
 
@@ -53,15 +57,15 @@ def load_from_http(
 
 def load_from_torchvision(filename: str, map_location: Any = None) -> Any:
     """``torchvision://NAME``, formerly ``modelzoo://NAME``."""
-    name = filename.split('://', 1)[1]
-    return load_from_http(mmengines.get_torchvision_models()[name], map_location)
+    url = _known(filename, mmengines.get_torchvision_models())
+    return load_from_http(url, map_location)
 
 
 def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:
     """``openmmlab://NAME`` or ``open-mmlab://NAME``: a URL, or a file in mmengine's folder."""
     name = filename.split('://', 1)[1]
     name = mmengines.get_deprecated_model_names().get(name, name)
-    source = mmengines.get_external_models()[name]
+    source = _known(f'openmmlab://{name}', mmengines.get_external_models())
     if source.startswith(('http://', 'https://')):
         return load_from_http(source, map_location)
     return load_from_local(os.path.join(mmengines._get_mmengine_home(), source), map_location)
@@ -69,7 +73,7 @@ def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:
 
 def load_from_mmcls(filename: str, map_location: Any = None) -> Any:
     """``mmcls://NAME``, of which mmengine takes the backbone."""
-    url = mmengines.get_mmcls_models()[filename.split('://', 1)[1]]
+    url = _known(filename, mmengines.get_mmcls_models())
     return mmengines._process_mmcls_checkpoint(load_from_http(url, map_location))
 
 
@@ -91,14 +95,41 @@ def load_from_pavi(filename: str, map_location: Any = None) -> Any:
         return read_file(path, map_location, name=filename)
 
 
+def _known(filename: str, names: Mapping[str, str]) -> str:
+    """What a name stands for.
+
+    Raises:
+        CheckpointError: There is no such name; it names those that are called alike.
+    """
+    scheme, name = filename.split('://', 1)
+    if name in names:
+        return names[name]
+    close = closest(name, names) or list(names)[:3]
+    raise CheckpointError(
+        f'checkpoint {filename!r} does not exist: {scheme} has no {name!r}; it has for example '
+        f'{", ".join(close)}'
+    )
+
+
 def _downloaded(url: str, folder: str | None, progress: bool) -> str:
-    """Path in torch's cache of what is behind a URL, under the last part of its path."""
+    """Path in torch's cache of what is behind a URL, under the last part of its path.
+
+    Raises:
+        CheckpointError: It cannot be fetched; says where a file fetched otherwise belongs.
+    """
     folder = folder or os.path.join(torch.hub.get_dir(), 'checkpoints')
-    os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, os.path.basename(urlparse(url).path))
-    if not os.path.exists(path):
+    if os.path.exists(path):
+        return path
+    try:
+        os.makedirs(folder, exist_ok=True)
         print(f'Downloading: "{url}" to {path}')
         torch.hub.download_url_to_file(url, path, progress=progress)
+    except (OSError, HTTPException) as error:  # also all that urllib has
+        raise CheckpointError(
+            f'checkpoint {url!r} cannot be fetched ({one_line(error)[:200]}); without a network, '
+            f'fetch it elsewhere and put it at {path!r}, or name another file'
+        ) from error
     return path
 
 

@@ -1,5 +1,6 @@
 """Writing what was drawn: pictures and videos. One that is not written is an error."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from ..errors import UserError, one_line
 from ..files import atomic_write
+
+LEAST_RATE, MOST_TICKS = 0.01, 65535  # of an MPEG-4 stream, per second
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
@@ -35,12 +38,12 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
 
 
 def write_video(path: Path, rate: float, pictures: Iterable[np.ndarray]) -> int:
-    """Write pictures of one size as an mp4.
+    """Write pictures as an mp4, all or nothing.
 
     Args:
         path: The file.
-        rate: Pictures per second.
-        pictures: One or more, (H, W, 3) in BGR.
+        rate: Pictures per second; the file gets the nearest that MPEG-4 takes.
+        pictures: One or more, (H, W, 3) in BGR; what differs from the first in size is resized.
 
     Returns:
         int: How many there were.
@@ -48,23 +51,47 @@ def write_video(path: Path, rate: float, pictures: Iterable[np.ndarray]) -> int:
     Raises:
         UserError: The file cannot be written.
     """
-    writer, number = cv2.VideoWriter(), 0
+    writer, number, size = cv2.VideoWriter(), 0, (0, 0)
+    rate = mpeg4_rate(rate)
     try:
-        for number, picture in enumerate(pictures, 1):
-            if number == 1:
-                _open(writer, path, rate, picture)
-            writer.write(picture)
-    finally:
-        writer.release()
+        with atomic_write(path, ending=path.suffix) as draft:
+            try:
+                for number, picture in enumerate(pictures, 1):
+                    if number == 1:
+                        size = picture.shape[1::-1]
+                        writer.open(draft, cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
+                    if picture.shape[1::-1] != size:  # which OpenCV would leave out
+                        picture = cv2.resize(picture, size)
+                    writer.write(picture)
+            finally:
+                writer.release()
+            _check_written(draft)
+    except (cv2.error, OSError) as error:
+        raise UserError(
+            f'video {str(path)!r} must be writable as mp4, got no file of {size[0]} x {size[1]} '
+            f'pixels at {rate:g} pictures per second; name another folder with --out-dir, or use '
+            "an OpenCV that has the codec 'mp4v'"
+        ) from error
     return number
 
 
-def _open(writer: cv2.VideoWriter, path: Path, rate: float, picture: np.ndarray) -> None:
-    height, width = picture.shape[:2]
-    writer.open(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, (width, height))
-    if not writer.isOpened():
-        raise UserError(
-            f'video {str(path)!r} must be writable as mp4, got no file of {width} x {height} '
-            f'pixels at {rate:g} pictures per second; name another folder with --out-dir, or use '
-            "an OpenCV that has the codec 'mp4v'"
-        )
+def mpeg4_rate(rate: float) -> float:
+    """The nearest frame rate that MPEG-4 takes: a fraction of numbers below 2^16.
+
+    OpenCV makes a decimal fraction of a rate, and hides it when the codec refuses that.
+    """
+    rate = min(max(rate, LEAST_RATE), MOST_TICKS)
+    for digits in (3, 2, 1):
+        if round(rate, digits) * 10**digits <= MOST_TICKS:
+            return round(rate, digits)
+    return float(round(rate))
+
+
+def _check_written(path: str) -> None:
+    """Whether a video can be read; OpenCV's writer is open, and writes, even without a codec.
+
+    Raises:
+        OSError: It cannot.
+    """
+    if not os.path.getsize(path) or not cv2.VideoCapture(path).read()[0]:
+        raise OSError(f'{path} has no pictures')

@@ -37,9 +37,7 @@ def write_gallery(
     paths = sorted(
         path for path in Path(folder).rglob('*') if path.suffix.lower() in ('.jpg', '.jpeg', '.png')
     )
-    images = [
-        image for image in (cv2.imread(str(path)) for path in paths[:most]) if image is not None
-    ]
+    images = [image for image in map(_read, paths[:most]) if image is not None]
     if not images:
         raise UserError(f'no pictures in {folder}')
     tiles = [_resize(image, height) for image in images]
@@ -53,10 +51,16 @@ def write_gallery(
     return Path(file)
 
 
+def _read(path: Path) -> np.ndarray | None:
+    """By its bytes: OpenCV does not open every name."""
+    data = np.fromfile(path, np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+
+
 def _resize(image: np.ndarray, height: int) -> np.ndarray:
     return cv2.resize(
         image,
-        (round(image.shape[1] * height / image.shape[0]), height),
+        (max(round(image.shape[1] * height / image.shape[0]), 1), height),
         interpolation=cv2.INTER_AREA,
     )
 

@@ -26,6 +26,8 @@ from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.models.classifiers import BaseClassifier
+from torch import nn
 
 from ..building import build_model
 from ..checkpoints.loading import load_weights
@@ -242,11 +244,30 @@ def load_inferencer(
     """The inferencer for a config's kind of model. Arguments as in :class:`KWDetInferencer`.
 
     Raises:
-        UserError: As for :class:`KWDetInferencer`.
+        UserError: As for :class:`KWDetInferencer`; also for a model of another kind.
     """
     cfg = load_config(config) if isinstance(config, str) else config
-    detects = is_kind(cfg.get('model') or {}, MODELS, BaseDetector, _scope(cfg))
-    return (KWDetInferencer if detects else KWClassificationInferencer)(cfg, weights, device)
+    return (KWDetInferencer if detects(cfg) else KWClassificationInferencer)(cfg, weights, device)
+
+
+def detects(cfg: Config) -> bool:
+    """Whether a config's model is a detector; otherwise it is a classifier.
+
+    Raises:
+        UserError: It is neither.
+    """
+    model, scope = cfg.get('model') or {}, _scope(cfg)
+    if is_kind(model, MODELS, BaseDetector, scope):
+        return True
+    known = is_kind(model, MODELS, nn.Module, scope)  # others fail, with their name, when built
+    if known and not is_kind(model, MODELS, BaseClassifier, scope):
+        kind = model['type']
+        raise UserError(
+            f'the model must be a detector of mmdet or a classifier of mmpretrain, got '
+            f'{getattr(kind, "__name__", kind)}; use the inferencer of the package that has it, '
+            'such as MMSegInferencer of mmseg: kw_mm, imported, reads its checkpoints'
+        )
+    return False
 
 
 def _scope(cfg: Config) -> str:

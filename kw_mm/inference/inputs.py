@@ -1,6 +1,8 @@
 """What to predict on: pictures and videos among files and folders."""
 
+import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,8 @@ import numpy as np
 from ..errors import UserError
 from ..files import IMAGE_ENDINGS, files_in
 
+GREY = ('.pgm',)  # formats without colour
+USUAL_RATE = 25.0  # frames per second, of a video that does not say
 VIDEO_ENDINGS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
 
@@ -64,15 +68,37 @@ def output_names(files: Sequence[Path], ending: str | None = None) -> dict[Path,
 
     Args:
         files: Pictures or videos.
-        ending: Of what is drawn, e.g. '.mp4'; by default each file's own.
+        ending: Of what is drawn, e.g. '.mp4'; by default each file's own, or .png where that
+            format does not take a drawn picture.
     """
-    names = {file: file.stem + (ending or file.suffix) for file in files}
-    counts = [list(names.values()).count(name) for name in names.values()]
-    kept = {file: name if name == file.name else file.name + ending for file, name in names.items()}
-    return {
-        file: name if count == 1 else '_'.join([*file.resolve().parts[1:-1], kept[file]])
-        for (file, name), count in zip(names.items(), counts)
-    }
+    names = {file: _drawn_name(file, ending) for file in files}
+    counts = Counter(names.values())
+    for file, name in names.items():
+        if counts[name] > 1:
+            kept = name if name == file.name else file.name + Path(name).suffix
+            names[file] = '_'.join([*file.resolve().parts[1:-1], kept])
+    return _numbered(names)
+
+
+def _drawn_name(file: Path, ending: str | None) -> str:
+    if ending is not None:
+        return file.stem + ending
+    takes_colour = file.suffix.lower() not in GREY and cv2.haveImageWriter('x' + file.suffix)
+    return file.name if takes_colour else f'{file.name}.png'
+
+
+def _numbered(names: dict[Path, str]) -> dict[Path, str]:
+    """The same, with a number in names that are there twice all the same."""
+    taken: set[str] = set()
+    used = dict.fromkeys(names.values(), 1)
+    for file, name in names.items():
+        unique = name
+        while unique in taken:
+            used[name] += 1
+            unique = f'{Path(name).stem}_{used[name]}{Path(name).suffix}'
+        taken.add(unique)
+        names[file] = unique
+    return names
 
 
 def read_video(path: Path) -> tuple[float, Iterator[np.ndarray]]:
@@ -93,7 +119,9 @@ def read_video(path: Path) -> tuple[float, Iterator[np.ndarray]]:
         raise UserError(
             f'video {str(path)!r} cannot be read; it is damaged, or its codec is unknown to OpenCV'
         )
-    return video.get(cv2.CAP_PROP_FPS) or 25.0, _frames(video, first)
+    rate = video.get(cv2.CAP_PROP_FPS)
+    is_known = math.isfinite(rate) and rate > 0
+    return rate if is_known else USUAL_RATE, _frames(video, first)
 
 
 def _frames(video: cv2.VideoCapture, frame: np.ndarray) -> Iterator[np.ndarray]:

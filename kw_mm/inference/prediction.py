@@ -1,6 +1,7 @@
 """Predicting as ``tools/predict.py`` was told."""
 
 import sys
+import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,15 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import ImageError, UserError
+from ..errors import ImageError, UserError, one_line
 from ..evaluation.coco_results import category_ids, coco_results, write_results
+from ..files import check_folder
 from ..run_config import coco_annotations, load_config
 from ..validation import few
 from .drawings import write_picture, write_video
-from .inferencers import KWClassificationInferencer, KWDetInferencer, load_inferencer
+from .inferencers import KWClassificationInferencer, KWDetInferencer, detects, load_inferencer
 from .inputs import find_inputs, output_names, read_video
 
 MOST_LIKELY = 5
+MOST_QUOTED_OF_ERROR = 200  # characters
+SECONDS_BETWEEN_SAVES = 30.0
+PAUSES_PER_SAVE = 20  # the longer saving takes, the longer it is left alone
 
 
 def predict(args: Namespace) -> None:
@@ -29,37 +34,89 @@ def predict(args: Namespace) -> None:
         args: As ``tools/predict.py`` parses them.
 
     Raises:
-        UserError: Nothing to predict on, a model that cannot be loaded or, after all else is done,
-            damaged files.
+        UserError: Nothing to predict on, a model that cannot be loaded, a folder that cannot be
+            written to or, after all else is done, what could not be read, drawn or written.
     """
     cfg = load_config(args.config, args.cfg_options)
     if not 0 <= args.score_thr <= 1:
         raise UserError(
             f'--score-thr {args.score_thr:g} is not between 0 and 1; the default is 0.3'
         )
-    inputs = find_inputs(args.inputs)
+    inputs, out = find_inputs(args.inputs), Path(args.out_dir)
+    draws = detects(cfg)
+    if draws:
+        _check_overwriting(inputs.images + inputs.videos, out)
+        check_folder(out, '--out-dir')
+    elif inputs.videos:
+        raise UserError(
+            f'{str(inputs.videos[0])!r} is a video, and the config a classifier, which takes '
+            'pictures only'
+        )
     infer = load_inferencer(cfg, args.checkpoint, args.device)
-    if isinstance(infer, KWClassificationInferencer):
-        if inputs.videos:
-            raise UserError(
-                f'{str(inputs.videos[0])!r} is a video, and the config a classifier, '
-                'which takes pictures only'
+    problems = Problems()
+    if draws:
+        ids = category_ids(infer.class_names, coco_annotations(cfg))
+        detection = Detection(infer, out, args.score_thr, ids, problems)
+        for video, name in output_names(inputs.videos, '.mp4').items():
+            with problems.of(video):
+                detection.video(video, name)
+        if inputs.images:
+            with problems.of(out / 'predictions.json'):
+                detection.images(inputs.images)
+    else:
+        classify(infer, inputs.images, problems)
+    problems.raise_all(len(inputs.images))
+
+
+class Problems:
+    """What could not be read, drawn or written, to be named when all else is done."""
+
+    def __init__(self) -> None:
+        self.unread: list[Path] = []
+        self.failed: list[str] = []
+        self.sentences: list[str] = []
+        self._first: Exception | None = None
+
+    @contextmanager
+    def of(self, path: Path, what: str = '') -> Iterator[None]:
+        """Note an error and go on.
+
+        Args:
+            path: The file that it concerns.
+            what: The part of it, such as a frame.
+        """
+        try:
+            yield
+        except ImageError:
+            self.unread.append(path)
+        except UserError as error:
+            self._note(error, self.sentences, str(error))
+        except Exception as error:  # whatever OpenCV, a pipeline or a model make of an odd picture
+            reason = one_line(error)[:MOST_QUOTED_OF_ERROR]
+            self._note(error, self.failed, f'{str(path)!r}{what} ({reason})')
+
+    def _note(self, error: Exception, notes: list[str], text: str) -> None:
+        self._first = self._first or error
+        notes.append(text)
+
+    def raise_all(self, number: int) -> None:
+        """End with one error that names them all.
+
+        Args:
+            number: Pictures that there were.
+
+        Raises:
+            UserError: There is something to name.
+        """
+        texts = list(self.sentences)
+        if self.unread:
+            texts.append(
+                f'{len(self.unread)} of {number} pictures cannot be read: {few(self.unread)}'
             )
-        classify(infer, inputs.images)
-        return
-    out = Path(args.out_dir)
-    _check_overwriting(inputs.images + inputs.videos, out)
-    ids = category_ids(infer.class_names, coco_annotations(cfg))
-    detection = Detection(infer, out, args.score_thr, ids)
-    problems: list[str] = []
-    for video, name in output_names(inputs.videos, '.mp4').items():
-        with _noting(problems):
-            detection.video(video, name)
-    if inputs.images:
-        with _noting(problems):
-            detection.images(inputs.images)
-    if problems:
-        raise UserError('; '.join(problems))
+        if self.failed:
+            texts.append(f'{len(self.failed)} could not be processed: {few(self.failed)}')
+        if texts:
+            raise UserError('; '.join(texts)) from self._first
 
 
 class Detection:
@@ -70,57 +127,57 @@ class Detection:
         out: Folder to write to.
         score_thr: For drawing; everything is written down.
         ids: Category ids by label.
-
-    Raises:
-        UserError: The folder cannot be made.
+        problems: Where what goes wrong with a picture is noted.
     """
 
     def __init__(
-        self, infer: KWDetInferencer, out: Path, score_thr: float, ids: Sequence[int]
+        self,
+        infer: KWDetInferencer,
+        out: Path,
+        score_thr: float,
+        ids: Sequence[int],
+        problems: Problems,
     ) -> None:
         self.infer, self.out, self.score_thr, self.ids = infer, out, score_thr, ids
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f'--out-dir {str(out)!r} cannot be made ({error.strerror}); name another'
-            ) from error
+        self.problems = problems
 
     def images(self, paths: Sequence[Path]) -> None:
-        """Pictures, and ``predictions.json`` of them all.
+        """Pictures, and ``predictions.json`` of them all; a bad one is noted.
 
         Raises:
-            UserError: Names the damaged ones, after all others are done; or one cannot be written.
+            OSError: The disk does not take the predictions.
         """
-        results: list[dict[str, Any]] = []
-        damaged: list[Path] = []
         names, image_ids = output_names(paths), _image_ids(paths)
-        for path, image in _readable(self.infer, paths, damaged):
-            drawn, found = self._detect(image, image_ids[path], path)
-            write_picture(self.out / names[path], drawn)
-            print(f'{self.out / names[path]}: {self._summary(found)}')
-            results += found
-        _write(self.out / 'predictions.json', results)
-        _raise_damaged(damaged, len(paths))
+        with Predictions(self.out / 'predictions.json') as predictions:
+            for path in paths:
+                with self.problems.of(path):
+                    image = self.infer.read_image(str(path))
+                    drawn, found = self._detect(image, image_ids[path], path)
+                    predictions.add(found)
+                    write_picture(self.out / names[path], drawn)
+                    print(f'{self.out / names[path]}: {self._summary(found)}')
 
     def video(self, path: Path, name: str) -> None:
         """A video, and ``<name>.json``, in which image ids are numbers of frames from 0 on.
+
+        A frame for which detection fails is noted, and is in the video as it is.
 
         Raises:
             UserError: It cannot be read, or what is drawn cannot be written.
         """
         rate, frames = read_video(path)
-        results: list[dict[str, Any]] = []
+        with Predictions(self.out / f'{Path(name).stem}.json') as predictions:
 
-        def drawings() -> Iterator[np.ndarray]:
-            for i, frame in enumerate(frames):
-                drawn, found = self._detect(frame, i, path)
-                results.extend(found)
-                yield drawn
+            def drawings() -> Iterator[np.ndarray]:
+                for i, frame in enumerate(frames):
+                    drawn = frame
+                    with self.problems.of(path, f', frame {i}'):
+                        drawn, found = self._detect(frame, i, path)
+                        predictions.add(found)
+                    yield drawn
 
-        number = write_video(self.out / name, rate, drawings())
-        _write(self.out / f'{Path(name).stem}.json', results)
-        print(f'{self.out / name}: {number} frames, {self._summary(results)}')
+            number = write_video(self.out / name, rate, drawings())
+        print(f'{self.out / name}: {number} frames, {self._summary(predictions.results)}')
 
     def _detect(
         self, image: np.ndarray, image_id: int, path: Path
@@ -140,47 +197,49 @@ class Detection:
         return ', '.join(f'{count} {name}' for name, count in counts.most_common()) or 'nothing'
 
 
-def classify(infer: KWClassificationInferencer, paths: Sequence[Path]) -> None:
-    """Print the most likely classes of each picture.
+class Predictions:
+    """Detections on their way to a file, which has all of them at the end, however it comes.
 
-    Raises:
-        UserError: Names the damaged ones, after all others are done.
+    In between, it has those of some time ago, so that not all is lost with a process.
+
+    Args:
+        path: The file.
     """
-    damaged: list[Path] = []
-    for path, image in _readable(infer, paths, damaged):
-        (sample,) = infer(image, return_datasamples=True)
-        scores, labels = torch.topk(sample.pred_score, min(MOST_LIKELY, len(infer.class_names)))
-        print(path)
-        for score, label in zip(scores.tolist(), labels.tolist()):
-            print(f'  {100 * score:5.1f} %  {infer.class_names[label]}')
-    _raise_damaged(damaged, len(paths))
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.results = path, []
+        self._saved = time.monotonic()
+        self._pause = SECONDS_BETWEEN_SAVES
+
+    def __enter__(self) -> 'Predictions':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        write_results(self.path, self.results)
+        print(f'{self.path}: {len(self.results)} detections', file=sys.stderr)
+
+    def add(self, results: Sequence[dict[str, Any]]) -> None:
+        """Add those of a picture, and save all if that was long ago."""
+        self.results += results
+        now = time.monotonic()
+        if now - self._saved > self._pause:
+            write_results(self.path, self.results)
+            self._saved = time.monotonic()
+            self._pause = max(self._pause, PAUSES_PER_SAVE * (self._saved - now))
 
 
-def _readable(
-    infer: KWDetInferencer | KWClassificationInferencer, paths: Sequence[Path], damaged: list[Path]
-) -> Iterator[tuple[Path, np.ndarray]]:
-    """The pictures that can be read; the paths of the others go into ``damaged``."""
+def classify(infer: KWClassificationInferencer, paths: Sequence[Path], problems: Problems) -> None:
+    """Print the most likely classes of each picture; a bad one is noted."""
     for path in paths:
-        try:
-            image = infer.read_image(str(path))
-        except ImageError:
-            damaged.append(path)
-        else:
-            yield path, image
-
-
-def _raise_damaged(damaged: Sequence[Path], number: int) -> None:
-    if damaged:
-        raise UserError(f'{len(damaged)} of {number} pictures cannot be read: {few(damaged)}')
-
-
-@contextmanager
-def _noting(problems: list[str]) -> Iterator[None]:
-    """Go on after what cannot be read; it is named in the end."""
-    try:
-        yield
-    except UserError as error:
-        problems.append(str(error))
+        with problems.of(path):
+            (sample,) = infer(infer.read_image(str(path)), return_datasamples=True)
+            most = min(MOST_LIKELY, len(infer.class_names))
+            scores, labels = torch.topk(sample.pred_score, most)
+            lines = [
+                f'  {100 * score:5.1f} %  {infer.class_names[label]}'
+                for score, label in zip(scores.tolist(), labels.tolist())
+            ]
+            print(path, *lines, sep='\n')
 
 
 def _image_ids(paths: Sequence[Path]) -> dict[Path, int]:
@@ -192,14 +251,10 @@ def _image_ids(paths: Sequence[Path]) -> dict[Path, int]:
 
 
 def _check_overwriting(paths: Sequence[Path], out: Path) -> None:
+    folder = out.resolve()
     for path in paths:
-        if path.resolve().parent == out.resolve():
+        if path.resolve().parent == folder:
             raise UserError(
                 f'--out-dir {str(out)!r} is the folder that {path.name!r} is read from, and would '
                 'be written over; name another'
             )
-
-
-def _write(path: Path, results: Sequence[dict[str, Any]]) -> None:
-    write_results(path, results)
-    print(f'{path}: {len(results)} detections', file=sys.stderr)

@@ -107,8 +107,9 @@ class StaticConvNeXt(StaticBackbone, ConvNeXt):
     """mmpretrain's ConvNeXt, which loads weights of several projects.
 
     Their names may be mmpretrain's, timm's, torchvision's or those of ConvNeXt's own repository. A
-    classifier's file has only the norm of the last stage; a detector's backbone keeps the start
-    of its other output norms then, and the log says so.
+    classifier's file has only the norm of the last stage, of averaged features; a backbone with
+    several outputs leaves it out, as published, and keeps the start of its own output norms. The
+    log says so.
 
     Args:
         arch: 'tiny', 'small', 'base', ... or ``dict(depths=[...], channels=[...])``.
@@ -130,6 +131,7 @@ class StaticConvNeXt(StaticBackbone, ConvNeXt):
             static=convnext_names(self.depths),
             classifier='head.',
             optional=tuple(f'norm{stage}.' for stage in range(len(self.depths))),
+            lonely=f'norm{len(self.depths) - 1}.' if len(self.out_indices) > 1 else '',
         )
 
 
@@ -166,8 +168,16 @@ class KWConvNeXt(KWBackbone, StaticConvNeXt):
             type(self), kwargs, refused=('cell_ratio',), budget=budget, attention_norm='LN'
         )
         super().__init__(arch, **others)
+        self._shape_layer_scales()
         plan = options.sharing or convnext_plan(self.depths, budget, split_stage3)
         self.put_warehouses(options, plan)
+
+    def _shape_layer_scales(self) -> None:
+        """Give layer scales the published shape, by which optimizers decay them."""
+        for stage in self.stages:
+            for block in stage:
+                if block.gamma is not None:
+                    block.gamma = nn.Parameter(block.gamma.detach().view(1, -1, 1, 1))
 
 
 def convnext_plan(depths: Sequence[int], budget: Budget = 1, split_stage3: bool = False) -> Plan:

@@ -61,6 +61,7 @@ class KWLinearClsHead(LoadsAnyLayout, HasTemperature, LinearClsHead):
             attention_norm=attention_norm,
             init=init,
         )
+        nn.init.zeros_(self.fc.bias)  # as published; torch's own start is random
 
     def layout_names(self) -> LayoutNames:
         """Keys of this head in the authors' file, whose last warehouse it has, and plain ones."""

@@ -22,6 +22,7 @@ from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
 from .base import CheckpointedStage, KWBackbone, StaticBackbone
 from .dynamic import Blocks, DynamicBackbone, conv_type
+from .inherited import check_known, check_per_stage, take_pretrained
 from .options import collect_options
 
 LAST_STAGE = 6
@@ -81,11 +82,48 @@ class StaticMobileNetV2(StaticBackbone, MobileNetV2):
     mmpretrain freezes in ``train()`` only: after DistributedDataParallel has wrapped the model and
     waits for the frozen layers' gradients. Here the stem's statistics are frozen, too. Weights load
     from mmpretrain's, torchvision's and timm's names.
+
+    Args:
+        widen_factor: Width multiplier.
+        strides, dilations: As in mmseg, of the first block of each of the seven channel groups;
+            default stride 32 in all.
+        pretrained: As in mmseg: a checkpoint, short for an ``init_cfg``.
+        **kwargs: Everything else :class:`mmpretrain.models.MobileNetV2` takes.
+
+    Raises:
+        TypeError: An unknown keyword; the message names the nearest one.
+        ValueError: Not seven strides or dilations, or a stride other than 1 and 2.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        widen_factor: float = 1.0,
+        *args,
+        strides: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        pretrained: str | None = None,
+        **kwargs,
+    ):
+        check_known(type(self), kwargs)
+        super().__init__(widen_factor, *args, **take_pretrained(kwargs, pretrained))
+        self._set_geometry(strides, dilations)
         self._freeze_stages()
+
+    def _set_geometry(self, strides: Sequence[int] | None, dilations: Sequence[int] | None) -> None:
+        usual = [setting[3] for setting in self.arch_settings]
+        strides = usual if strides is None else strides
+        dilations = [1] * len(usual) if dilations is None else dilations
+        check_per_stage('strides', strides, len(usual), 'channel group')
+        check_per_stage('dilations', dilations, len(usual), 'channel group')
+        if not set(strides) <= {1, 2}:
+            raise ValueError(f'strides must be 1 or 2, got strides={strides!r}')
+        for group, (stride, dilation) in enumerate(zip(strides, dilations), start=1):
+            block = getattr(self, f'layer{group}')[0]
+            depthwise = block.conv[-2].conv
+            depthwise.stride = (stride, stride)
+            depthwise.padding = depthwise.dilation = (dilation, dilation)
+            channels = block.conv[0].conv.in_channels, block.conv[-1].conv.out_channels
+            block.stride, block.use_res_connect = stride, stride == 1 and len(set(channels)) == 1
 
     def make_layer(self, *args, **kwargs) -> nn.Sequential:
         stage = super().make_layer(*args, **kwargs)
@@ -115,9 +153,9 @@ class KWMobileNetV2(KWBackbone, StaticMobileNetV2):
         budget: b, cells per mixture. Published: 1/2, 1 and 4.
         **kwargs: All other :class:`~kw_mm.models.options.WarehouseOptions` but ``cell_ratio``,
             which stands in the plan. By default the plan is that of :func:`mobilenet_v2_plan`, and
-            ``reduction`` is 1/32 for b < 1. Everything else :class:`mmpretrain.models.MobileNetV2`
-            takes (``out_indices``, ``frozen_stages``, ``norm_eval``, ``with_cp``, ``norm_cfg``,
-            ``init_cfg``, ...).
+            ``reduction`` is 1/32 for b < 1. Everything else :class:`StaticMobileNetV2` takes
+            (``strides``, ``dilations``, ``out_indices``, ``frozen_stages``, ``norm_eval``,
+            ``with_cp``, ``norm_cfg``, ``init_cfg``, ...).
 
     Raises:
         TypeError: An unknown keyword; the message names the nearest one.

@@ -1,14 +1,13 @@
 """The options of every backbone with warehouses."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ..ops.branch import Norm
-from ..validation import closest
 from ..warehouse.budget import Budget
 from ..warehouse.sharing import Plan
+from .inherited import check_known
 
 # what the network as a whole does, beyond replacing its layers
 OF_THE_NETWORK = (
@@ -64,6 +63,8 @@ class WarehouseOptions:
             'layer' or 'two_stages', see :mod:`kw_mm.warehouse.sharing`.
         assemble_checkpoint: Mix kernels again in the backward pass instead of keeping them. Not
             together with ``with_cp``, which does so by itself.
+        max_attention: How many times as many values as the kernels the attention may have; more is
+            refused before anything is allocated.
     """
 
     budget: Budget = 1
@@ -83,6 +84,7 @@ class WarehouseOptions:
     partition: bool = True
     sharing_range: str = 'stage'
     assemble_checkpoint: bool = False
+    max_attention: float = 4
 
     def of_layers(self) -> dict[str, Any]:
         """The options that :func:`kw_mm.warehouse.apply_kernel_warehouse` takes."""
@@ -114,32 +116,9 @@ def collect_options(
         ('plain', 4, {'with_cp': True})
     """
     names = [field.name for field in fields(WarehouseOptions) if field.name not in refused]
-    _check_known(backbone, keywords, names)
+    check_known(backbone, keywords, names)
     given = {
         name: keywords[name] for name in names if keywords.get(name) is not None
     }  # None: the published default
     others = {name: value for name, value in keywords.items() if name not in names}
     return WarehouseOptions(**{**published, **given}), others
-
-
-def _check_known(backbone: type, keywords: Mapping[str, Any], names: list[str]) -> None:
-    known = [*names, *_parameters(backbone)]
-    for keyword in keywords:
-        if keyword not in known:
-            near = closest(keyword, known, most=1)
-            advice = f'the nearest is {near[0]!r}' if near else f'there are {", ".join(known)}'
-            raise TypeError(f'{backbone.__name__} has no option {keyword!r}; {advice}')
-
-
-def _parameters(backbone: type) -> list[str]:
-    """Names of what a class's constructors take, as far up as they pass further keywords on."""
-    found: list[str] = []
-    for parent in backbone.__mro__:
-        if '__init__' not in vars(parent):
-            continue
-        parameters = inspect.signature(parent.__init__).parameters.values()
-        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        found += [p.name for p in parameters if p.kind in named and p.name != 'self']
-        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
-            break
-    return found

@@ -24,13 +24,15 @@ new tensors. Instead:
   therefore kept by the number of the backward pass that they belong to, in the token's pass: they
   end with the graph. A pass ends for new layers when its cells are trained, loaded, frozen or set
   free (their version or ``requires_grad`` changes), since an old loss may outlive its step.
-- *What it cannot do.* Second derivatives, and transforms that need every node to be a function
-  (``vmap`` over cells); the reference path and traced code use plain products.
+- *What it leaves to plain products.* Traced code, ``torch.func``'s transforms and forward mode,
+  which need every node to be a function; and a backward pass that is itself recorded
+  (``create_graph=True``), in which every layer returns its gradient to autograd.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -39,6 +41,7 @@ from torch.autograd.function import once_differentiable
 
 from .precision import autocast_dtype, without_autocast
 from .tracing import is_traced
+from .twice import composite_gradients, is_recorded
 
 Sums = dict[int, Tensor]  # by backward pass
 Casts = dict[torch.dtype, Tensor]
@@ -161,20 +164,27 @@ class _Mix(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:
         ctx.forward_pass, ctx.dtypes = forward_pass, (rows.dtype, cells.dtype)
-        rows, cells = rows.to(dtype), forward_pass.cast(cells, dtype)
-        ctx.save_for_backward(rows, cells)
-        return product(rows, cells)
+        seen_rows, seen_cells = rows.to(dtype), forward_pass.cast(cells, dtype)
+        ctx.save_for_backward(rows, cells, seen_rows, seen_cells)
+        return product(seen_rows, seen_cells)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None]:
-        rows, cells = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        given_rows, given_cells, rows, cells = ctx.saved_tensors
+        if is_recorded():
+            given = given_rows, given_cells
+            by_rows, by_cells = composite_gradients(_product_in(rows.dtype), given, grad)
+            return by_rows, by_cells, None, None, None
         of_rows, of_cells = ctx.dtypes
         grad = grad.contiguous()
         if ctx.needs_input_grad[1]:
             ctx.forward_pass.add(rows, grad, of_cells)
         by_rows = _by_rows(grad, cells).to(of_rows) if ctx.needs_input_grad[0] else None
         return by_rows, None, None, None, None
+
+
+def _product_in(dtype: torch.dtype) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda rows, cells: product(rows.to(dtype), cells.to(dtype))
 
 
 def _by_rows(grad: Tensor, cells: Tensor) -> Tensor:

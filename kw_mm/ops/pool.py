@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .precision import averaging_dtype
+from .twice import is_recorded
 
 
 def average(x: Tensor) -> Tensor:
@@ -36,9 +36,11 @@ class _AverageAndPass(torch.autograd.Function):
         return average(x), x.view_as(x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_pooled: Tensor | None, of_x: Tensor | None) -> Tensor | None:
         if of_pooled is None:
             return of_x
         share = (of_pooled / ctx.area)[..., None, None]
+        if of_x is not None and is_recorded():
+            both: Tensor = of_x + share.to(ctx.dtype)
+            return both
         return share.to(ctx.dtype).expand(ctx.size) if of_x is None else of_x.add_(share)

@@ -1,8 +1,9 @@
-"""Whether a compiler, an exporter or a tracer is watching."""
+"""Whether a compiler, an exporter, a tracer or a transform is watching."""
 
 from collections.abc import Callable
 
 import torch
+from torch.autograd import forward_ad
 
 
 def is_compiling() -> bool:
@@ -31,3 +32,15 @@ def is_exported() -> bool:
 def _is_jit_tracing() -> bool:
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     return tracing
+
+
+def is_transformed() -> bool:
+    """Whether derivatives are taken otherwise than backwards.
+
+    That is within ``torch.func``'s transforms (``vmap``, ``grad``, ``jvp``, ...), or in forward
+    mode: both need every node to be one of torch's own.
+    """
+    if is_compiling():
+        return False
+    forward: bool = forward_ad._current_level >= 0
+    return forward or torch._C._functorch.peek_interpreter_stack() is not None

@@ -1,7 +1,8 @@
 """What a run is given, checked before its first iteration: paths, classes, instances, batches."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import BatchSizeError, UserError
 from ..ops.branch import AttentionBranch
 from ..run_config import annotation_path, datasets_of
-from ..validation import few
+from ..validation import closest, few
 
 HEADS = ('bbox_head', 'mask_head', 'head')
 
@@ -69,15 +70,20 @@ def check_classes(dataset: Dataset, model: nn.Module) -> None:
         if len(getattr(part, 'cat_ids', classes)) != len(classes):
             raise UserError(
                 f'{_name(part)} has {len(part.cat_ids)} of the {len(classes)} classes that the '
-                f"config expects ({few(classes, 5)}); set the datasets' metainfo="
-                'dict(classes=(...)) to the names in the file'
+                f'config expects ({few(classes, 5)}){_unknown_classes(part, classes)}; set the '
+                "datasets' metainfo=dict(classes=(...)) to the names in the file"
             )
-        for head, predicted in _predictions(model):
-            if predicted != len(classes):
-                raise UserError(
-                    f'{head} predicts {predicted} classes, but {_name(part)} has {len(classes)} '
-                    f'({few(classes, 5)}); set num_classes={len(classes)} there'
-                )
+        wrong = [
+            f'{head} predicts {predicted}'
+            for head, predicted in _predictions(model)
+            if predicted != len(classes)
+        ]
+        if wrong:
+            raise UserError(
+                f'{", ".join(wrong)} classes, but {_name(part)} has {len(classes)} '
+                f'({few(classes, 5)}); set num_classes={len(classes)} in '
+                f'{"each of them" if len(wrong) > 1 else "it"}'
+            )
 
 
 def check_instances(dataset: Dataset) -> None:
@@ -148,6 +154,22 @@ def _paths(dataset: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, folder in ({'': prefix} if isinstance(prefix, str) else prefix).items():
         if folder is not None and (root or folder):
             yield f'data_prefix {name}'.rstrip(), os.path.join(root, folder)
+
+
+def _unknown_classes(dataset: Any, classes: Sequence[str]) -> str:
+    """The classes that an annotation file does not have, and the nearest that it has, in words."""
+    try:
+        with open(dataset.ann_file, encoding='utf-8') as file:
+            names = [category['name'] for category in json.load(file)['categories']]
+    except (OSError, AttributeError, LookupError, TypeError, ValueError):  # not in COCO's form
+        return ''
+    unknown = [name for name in classes if name not in names]
+    near = [closest(name, map(str, names), most=1, cutoff=0.6) for name in unknown]
+    words = [
+        f'{name!r} (close to it is {found[0]!r})' if found else repr(name)
+        for name, found in zip(unknown, near)
+    ]
+    return f'; the file, which has {few(names, 5)}, lacks {few(words, 5)}' if unknown else ''
 
 
 def _predictions(model: nn.Module) -> Iterator[tuple[str, int]]:

@@ -15,6 +15,7 @@ from mmengine.registry import HOOKS, TRANSFORMS
 from ..command_line import check_checkpoint
 from ..errors import UserError
 from ..evaluation.coco_results import ResultsFile
+from ..files import check_file, check_folder
 from ..run_config import coco_annotations, datasets_of, is_kind, load_config, walk_transforms
 from .data_checks import check_datasets
 from .diagnosis import data_explained
@@ -83,6 +84,10 @@ def test(args: Namespace) -> None:
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out must name a pickle file, got {args.out}; end it in .pkl')
     cfg = _common_config(args)
+    if args.out:
+        check_file(args.out, '--out')
+    if args.show_dir:
+        check_folder(args.show_dir, '--show-dir')
     check_checkpoint(args.checkpoint)
     check_datasets(cfg, 'test')
     cfg.load_from, cfg.resume = args.checkpoint, False
@@ -147,6 +152,7 @@ def _common_config(args: Namespace) -> Config:
     cfg.launcher = args.launcher
     name = os.path.splitext(os.path.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', name)
+    check_folder(cfg.work_dir, '--work-dir')
     if (
         args.launcher == 'pytorch'
         and not torch.cuda.is_available()

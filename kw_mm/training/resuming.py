@@ -146,6 +146,8 @@ def check_optimizer(optim_wrapper: Any) -> None:
 def reorder_old_state(model: nn.Module, optim_wrapper: Any) -> None:
     """Bring the state of cells into their present shape, if a checkpoint of kw_mm 0.1 was loaded.
 
+    The state of layer scales gets that of their parameters, whose shape has become the published.
+
     Args:
         model: With the checkpoint's weights.
         optim_wrapper: mmengine's, with the checkpoint's state.
@@ -163,6 +165,10 @@ def reorder_old_state(model: nn.Module, optim_wrapper: Any) -> None:
             for name, value in state.items():
                 if isinstance(value, Tensor) and value.shape == shape:
                     state[name] = value.transpose(0, 1)
+        for parameter, state in optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.squeeze().shape != ():
+                    state[name] = value.reshape(parameter.shape)
 
 
 def _optimizers(optim_wrapper: Any) -> list[torch.optim.Optimizer]:

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 from ..building import building
 from ..checkpoints.loading import load_model_state, read_model_checkpoint
 from ..command_line import advice_on
-from ..errors import CheckpointError, ConfigError, one_line
+from ..errors import CheckpointError, one_line
 from ..run_config import annotation_path, walk_datasets
 from .data_checks import check_classes, check_training_data
 from .diagnosis import full_disk_explained
+from .model_checks import check_model
 from .resuming import check_optimizer, newest_intact, read_to_resume, reorder_old_state
 
 MOST_LISTED = 400  # characters of torch's list of what does not fit
@@ -49,7 +50,7 @@ class KWRunner(Runner):
     def build_model(self, model: Any) -> nn.Module:
         with building('model'):
             model = super().build_model(model)
-        check_feature_maps(model)
+        check_model(model)
         return model
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
@@ -158,24 +159,6 @@ class KWRunner(Runner):
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
-
-
-def check_feature_maps(model: nn.Module) -> None:
-    """Check that a backbone returns as many feature maps as the neck takes.
-
-    Raises:
-        ConfigError: It does not; names both settings.
-    """
-    returned = getattr(getattr(model, 'backbone', None), 'out_indices', None)
-    taken = getattr(getattr(model, 'neck', None), 'in_channels', None)
-    if not isinstance(returned, (list, tuple)) or not isinstance(taken, (list, tuple)):
-        return
-    if len(returned) != len(taken):
-        raise ConfigError(
-            f'model.backbone.out_indices={tuple(returned)} gives {len(returned)} feature maps, and '
-            f'model.neck.in_channels={list(taken)} takes {len(taken)}; a ResNet gives four with '
-            '(0, 1, 2, 3)'
-        )
 
 
 def _annotations(dataloader: Any) -> str:

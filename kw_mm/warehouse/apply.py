@@ -11,8 +11,9 @@ from torch import nn
 from ..ops.branch import Norm
 from ..ops.partition import CellShape, CellSize, KernelShape, Partition, common_cell
 from ..validation import check_choice, check_flag
+from .attention_size import CutWarehouse, check_attention
 from .auto_plan import auto_plan
-from .budget import Budget, num_cells
+from .budget import Budget
 from .initialization import STARTS, Start, kaiming_cells_, kaiming_kernel
 from .kernel_attention import KernelAttention, ReducedKernelAttention
 from .layers import KWConv1d, KWConv2d, KWConv3d, KWLayer, KWLinear
@@ -47,6 +48,7 @@ def apply_kernel_warehouse(
     partition: bool = True,
     sharing_range: str = 'stage',
     assemble_checkpoint: bool = False,
+    max_attention: float = 4,
 ) -> nn.Module:
     """Replace the planned layers of a network by KW layers, in place.
 
@@ -87,6 +89,9 @@ def apply_kernel_warehouse(
         assemble_checkpoint: Mix kernels again in the backward pass instead of keeping them (R50: 89
             MiB per image). Not together with activation checkpointing of blocks, which does so by
             itself.
+        max_attention: How many times as many values as the kernels the attention may have, before
+            the plan is refused (from ten million values on; from one million on, the log says
+            so). It is computed before anything is allocated.
 
     Returns:
         nn.Module: The same network.
@@ -130,10 +135,19 @@ def apply_kernel_warehouse(
     shapes = {layer: kernel_shape(old) for layer, old in plain.items()}
     warehouses, replaced = Warehouses(), {}
     plans = complete if partition else of_equal_kernels(complete, shapes)
-    for name, warehouse_plan in plans.items():
-        warehouse, cuts = _build_warehouse(name, warehouse_plan, shapes, partition, start)
-        warehouses[name] = warehouse.to(plain[warehouse_plan.layers[0]].weight)
-        for layer, (cut, begin) in zip(warehouse_plan.layers, cuts):
+    cut_plans = {name: _cut(name, one, shapes, partition) for name, one in plans.items()}
+    _check_basis_ratio(nonlocal_basis_ratio)
+    check_attention(
+        cut_plans,
+        {layer: _in_channels(old) for layer, old in plain.items()},
+        reduction=reduction,
+        basis=nonlocal_basis_ratio,
+        most=max_attention,
+    )
+    for name, cut_plan in cut_plans.items():
+        warehouse, starts = _build_warehouse(name, cut_plan, start)
+        warehouses[name] = warehouse.to(plain[cut_plan.plan.layers[0]].weight)
+        for layer, cut, begin in zip(cut_plan.plan.layers, cut_plan.partitions, starts):
             branch = _build_attention(
                 plain[layer], begin, warehouse.num_cells, nonlocal_basis_ratio, attention
             )
@@ -160,18 +174,26 @@ def kw_layers(module: nn.Module) -> dict[str, KWLayer]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, KWLayer)}
 
 
-def _build_warehouse(
-    name: str, plan: WarehousePlan, shapes: dict[str, KernelShape], partition: bool, start: str
-) -> tuple[Warehouse, list[tuple[Partition, Start]]]:
+def _cut(
+    name: str, plan: WarehousePlan, shapes: dict[str, KernelShape], partition: bool
+) -> CutWarehouse:
     kernels = [shapes[layer] for layer in plan.layers]
     try:
         cell = _cell(kernels, plan, partition)
         cuts = [Partition(kernel, *cell) for kernel in kernels]
-        mixtures = [cut.num_mixtures for cut in cuts]
-        starts = STARTS[start](mixtures, Fraction(plan.budget))
     except ValueError as error:
         raise ValueError(f'warehouse {name!r}: {error}') from None
-    return Warehouse(num_cells(plan.budget, sum(mixtures), name), *cell), list(zip(cuts, starts))
+    return CutWarehouse.of(name, plan, cuts)
+
+
+def _build_warehouse(name: str, cut: CutWarehouse, start: str) -> tuple[Warehouse, list[Start]]:
+    mixtures = [one.num_mixtures for one in cut.partitions]
+    try:
+        starts = STARTS[start](mixtures, Fraction(cut.plan.budget))
+    except ValueError as error:
+        raise ValueError(f'warehouse {name!r}: {error}') from None
+    first = cut.partitions[0]
+    return Warehouse(cut.num_cells, first.cell_shape, first.cell_size), starts
 
 
 def _cell(
@@ -198,15 +220,22 @@ def _check_common_channels(kernels: Sequence[KernelShape]) -> None:
             )
 
 
+def _in_channels(layer: PlainLayer) -> int:
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+
+
+def _check_basis_ratio(ratio: float) -> None:
+    if not 0 < ratio <= 1:
+        raise ValueError(
+            f'nonlocal_basis_ratio must be in (0, 1], got nonlocal_basis_ratio={ratio!r}; '
+            '1 is full attention, the published R50 1/2x has 1/16'
+        )
+
+
 def _build_attention(
     plain: PlainLayer, start: Start, cells: int, basis_ratio: float, options: dict[str, Any]
 ) -> KernelAttention:
-    channels = plain.in_features if isinstance(plain, nn.Linear) else plain.in_channels
-    if not 0 < basis_ratio <= 1:
-        raise ValueError(
-            f'nonlocal_basis_ratio must be in (0, 1], got nonlocal_basis_ratio={basis_ratio!r}; '
-            '1 is full attention, the published R50 1/2x has 1/16'
-        )
+    channels = _in_channels(plain)
     if basis_ratio == 1 or start.num_cells == cells:
         return KernelAttention(channels, start, cells, **options)
     return ReducedKernelAttention(

@@ -100,6 +100,16 @@ def test_what_is_missing_is_named(tmp_path):
         plot_runs([tmp_path], tmp_path / 'x.png')
 
 
+def test_a_folder_without_a_log_does_not_end_the_others(tmp_path):
+    write_log(tmp_path / 'a', '1', train(1, 2.0), train(2, 1.0))
+    with pytest.raises(UserError, match=r"x.png is without .*work dir '.*nowhere' does not exist"):
+        plot_runs([tmp_path / 'nowhere', tmp_path / 'a'], tmp_path / 'x.png')
+    assert (tmp_path / 'x.png').is_file()
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='--out .* cannot be made .it is a file'):
+        plot_runs([tmp_path / 'nowhere'], tmp_path / 'file/x.png')
+
+
 def test_runs_are_told_apart_by_as_much_of_their_path_as_needed(tmp_path):
     a, b, c = (tmp_path / part for part in ('a/run', 'b/run', 'other'))
     assert list(name_runs([a, c])) == ['run', 'other']

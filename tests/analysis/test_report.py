@@ -4,7 +4,7 @@ import pytest
 from in_process import run_here
 from run_tools import ROOT
 
-from kw_mm.analysis.report import analyze, print_analyses
+from kw_mm.analysis.report import analyze, analyze_and_print, print_analyses
 from kw_mm.errors import UserError
 
 BOX_HEAD = 256 * 49 * 1024 + 1024 * 1024 + 1024 * (81 + 320)
@@ -99,3 +99,10 @@ def test_tables_for_the_terminal(capsys):
 def test_the_command_names_a_missing_config(capsys, monkeypatch):
     failed = run_here('analyze_model', 'nowhere.py', capsys=capsys, monkeypatch=monkeypatch)
     assert failed.code == 2 and 'nowhere.py' in failed.stderr and 'Traceback' not in failed.stderr
+
+
+def test_a_bad_config_does_not_end_the_others(capsys):
+    good = str(ROOT / 'configs/imagenet/r18_100e_in1k.py')
+    with pytest.raises(UserError, match="config 'nowhere.py' does not exist"):
+        analyze_and_print(['nowhere.py', good], (32, 32), markdown=True)
+    assert 'r18_100e_in1k.py, 32 x 32' in capsys.readouterr().out

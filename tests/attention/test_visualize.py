@@ -172,6 +172,7 @@ def test_earlier_checkpoints_come_first(tmp_path):
         stem_channels=16,
         budget=0.5,
         sharing_range='two_stages',
+        max_attention=20,
     )
     classifier(tmp_path, backbone, 128)
     page = visualize_attention(arguments(tmp_path, tmp_path / 'image1.png'))
@@ -184,3 +185,18 @@ def test_earlier_checkpoints_come_first(tmp_path):
     )  # both images of a folder
     text = visualize_attention(folder).read_text()
     assert 'Checkpoint x.' in text and '<td>0</td>' in text and text.count('<img ') == 2 + 2 * 5
+
+
+def test_a_bad_image_or_checkpoint_does_not_end_the_others(tmp_path):
+    backbone = dict(type='KWResNet', depth=18, budget=0.5, base_channels=16, stem_channels=16)
+    model = build_model(load_config(str(classifier(tmp_path, backbone, 128))))
+    (tmp_path / 'run').mkdir()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'run/epoch_2.pth')
+    (tmp_path / 'run/epoch_1.pth').write_bytes(b'no checkpoint at all')
+    (tmp_path / 'broken.png').write_bytes(b'no picture')
+    images = [str(tmp_path / name) for name in ('image0.png', 'broken.png', 'image1.png')]
+    with pytest.raises(UserError, match='index.html is without .*broken.png.*epoch_1.pth'):
+        visualize_attention(arguments(tmp_path, checkpoint=str(tmp_path / 'run'), images=images))
+    assert (tmp_path / 'out/index.html').is_file()
+    with pytest.raises(UserError, match='broken.png'):
+        visualize_attention(arguments(tmp_path, images=images[1:2]))

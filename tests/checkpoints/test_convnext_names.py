@@ -92,14 +92,12 @@ def test_a_detectors_backbone_keeps_its_other_norms_and_says_so(monkeypatch):
     )
     golden, backbone = Golden('kw1x_convnext_tiny').state_dict(), KWConvNeXt(**DETECTION)
     backbone.load_state_dict(golden)
-    assert (
-        torch.equal(backbone.norm3.weight, golden['norm.weight'])
-        and (backbone.norm0.weight == 1).all()
-    )
-    assert (
-        'kept as they were: norm0.weight, norm0.bias, norm1.weight' in lines[0]
-        and 'norm3' not in lines[0]
-    )
+    # the classifier's norm, of averaged features, is none of a detector's: as published
+    assert not torch.equal(backbone.norm3.weight, golden['norm.weight'])
+    for norm in (backbone.norm0, backbone.norm3):
+        assert (norm.weight == 1).all() and (norm.bias == 0).all()
+    assert 'kept as they were: norm0.weight, norm0.bias, norm1.weight' in lines[0]
+    assert 'of other modules: ' in lines[0] and 'norm3.weight' in lines[0]
     early = KWConvNeXt(out_indices=[0, 1], gap_before_final_norm=False)
     early.load_state_dict(backbone.state_dict())
     assert lines[1].endswith('of other modules: norm2.weight, norm2.bias, norm3.weight, norm3.bias')

@@ -18,6 +18,7 @@ from mmengine.runner import checkpoint as mmengines
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
 from kw_mm.checkpoints import schemes
+from kw_mm.checkpoints.reading import read_checkpoint
 from kw_mm.errors import CheckpointError
 
 
@@ -151,3 +152,34 @@ def test_stock_functions(folder):
 def test_the_home_folder(folder, monkeypatch):
     monkeypatch.setenv('HOME', str(folder))
     assert 'state_dict' in CheckpointLoader.load_checkpoint('~/weights.pth')
+
+
+@pytest.mark.parametrize('scheme', ['http://127.0.0.1:9/resnet50.pth', 'torchvision://resnet50'])
+def test_without_a_network_it_is_not_called_damaged(folder, monkeypatch, scheme):
+    urls = dict(resnet50='http://127.0.0.1:9/resnet50-1.pth', resnet101='x')  # nobody listens there
+    monkeypatch.setattr(mmengines, 'get_torchvision_models', lambda: urls)
+    for read in (read_checkpoint, CheckpointLoader.load_checkpoint):
+        with pytest.raises(
+            CheckpointError, match=r'cannot be fetched \(.+\); without a net'
+        ) as error:
+            read(scheme)
+        text = str(error.value)
+        assert 'damaged' not in text and 'checkpoints/resnet50' in text and '\n' not in text
+
+
+def test_a_file_that_the_server_does_not_have(server):
+    with pytest.raises(CheckpointError, match=r"nowhere.pth' cannot be fetched \(.*404"):
+        read_checkpoint(f'{server}/nowhere.pth')
+
+
+@pytest.mark.parametrize('scheme', ['torchvision', 'mmcls', 'openmmlab'])
+def test_a_name_that_a_zoo_does_not_have(monkeypatch, scheme):
+    for names in ('get_torchvision_models', 'get_mmcls_models', 'get_external_models'):
+        monkeypatch.setattr(mmengines, names, lambda: dict(resnet50='x', vgg16='y'))
+    with pytest.raises(CheckpointError, match=f'{scheme} has no .resnt50.; .*example resnet50'):
+        read_checkpoint(f'{scheme}://resnt50')
+
+
+def test_a_package_that_is_not_installed():
+    with pytest.raises(CheckpointError, match=r'cannot be fetched .*pavi.*install that package'):
+        read_checkpoint('pavi://x.pth')

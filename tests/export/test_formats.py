@@ -2,14 +2,17 @@
 
 import copy
 import json
+from inspect import signature
 
 import pytest
 import torch
 from small_networks import FAMILIES, OTHERS, SHORT, build
+from torch import nn
 
 from kw_mm.compared import FDConv2d
 from kw_mm.errors import UserError
 from kw_mm.export import BackbonePart, compare, make_static, runner, write
+from kw_mm.warehouse import apply_kernel_warehouse
 
 MAKES_PROGRAMS = pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_exporting'), reason='needs torch 2.7'
@@ -121,6 +124,33 @@ def test_fdconv(to, tmp_path):
     if to == 'onnx':
         pytest.importorskip('onnxruntime')
     check(FDConvs().eval().requires_grad_(False), tmp_path / 'x', to)
+
+
+@pytest.mark.parametrize('sizes', [(1, 1), (3, 1), (1, 3, 1)])
+def test_the_older_onnx_exporter_keeps_batch_and_size_free(sizes, tmp_path):
+    """torch.onnx.export(dynamo=False), which other projects call, of KW layers in a row."""
+    onnxruntime = pytest.importorskip('onnxruntime')
+    torch.manual_seed(0)
+    net = nn.Sequential(*(nn.Conv2d(8, 8, size, padding=size // 2) for size in sizes))
+    net = apply_kernel_warehouse(net, {'all': [str(i) for i in range(len(sizes))]}).eval()
+    path, free = str(tmp_path / 'x.onnx'), {0: 'batch', 2: 'height', 3: 'width'}
+    options = {'dynamo': False} if 'dynamo' in signature(torch.onnx.export).parameters else {}
+    torch.onnx.export(
+        net,
+        (torch.randn(2, 8, 16, 20),),
+        path,
+        input_names=['x'],
+        output_names=['y'],
+        dynamic_axes=dict(x=free, y=free),
+        opset_version=17,
+        **options,
+    )
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    for shape in ((2, 8, 16, 20), (3, 8, 12, 20), (1, 8, 25, 7)):
+        x = torch.randn(shape)
+        (found,) = session.run(None, dict(x=x.numpy()))
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(found), net(x), rtol=1e-4, atol=1e-4)
 
 
 @MAKES_PROGRAMS

@@ -118,7 +118,7 @@ def test_init_weights_gives_attention_and_bias_their_own_start():
         (2 / 16) ** 0.5, rel=0.1
     )
     assert not layer.bias.any() and (layer.attention.norm1.weight == 1).all()
-    assert backbone.stages[0][0].gamma[0].item() == pytest.approx(1e-6)
+    assert backbone.stages[0][0].gamma.flatten()[0].item() == pytest.approx(1e-6)
     before = layer.attention.fc1.weight.detach().clone()
     backbone.init_weights()  # mmengine's rule: only the first call counts
     assert torch.equal(layer.attention.fc1.weight, before)

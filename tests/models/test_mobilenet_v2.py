@@ -82,7 +82,7 @@ def test_width_one_half():
 
 
 def test_two_stages_share_each_kind_of_layer():
-    backbone = KWMobileNetV2(budget=4, sharing_range='two_stages')
+    backbone = KWMobileNetV2(budget=4, sharing_range='two_stages', max_attention=50)
     assert set(backbone.warehouses) == {
         'stem',
         *(

@@ -37,6 +37,7 @@ def test_the_defaults_are_the_published_ones():
         partition=True,
         sharing_range='stage',
         assemble_checkpoint=False,
+        max_attention=4,
     )
     others = {name: getattr(WarehouseOptions(), name) for name in OF_THE_NETWORK}
     assert others == dict(sharing=None, freeze_warehouses='none', temperature=0.0)

@@ -7,7 +7,8 @@ from run_tools import ROOT
 
 from kw_mm.building import build_model
 from kw_mm.errors import UserError
-from kw_mm.export import export, runner
+from kw_mm.export import BackbonePart, export, pipeline, runner
+from kw_mm.export.comparison import Row, compare_exactly
 from kw_mm.run_config import load_config
 
 CONFIG = ROOT / 'configs/demo/mask_rcnn_kw_shapes.py'
@@ -70,8 +71,52 @@ def test_errors_are_one_line(checkpoint, tmp_path, capsys, monkeypatch):
     options = '--to', 'torchscript', '--tolerance', 0, '--output', 'x'
     done = run_here('export', CONFIG, checkpoint, *options, capsys=capsys, monkeypatch=monkeypatch)
     assert done.code == 2 and 'Traceback' not in done.stderr
-    assert 'more than tolerance=0; it was not kept' in done.error  # the one line of its kind
-    assert not list(tmp_path.iterdir())
+    assert 'more than tolerance=0, where PyTorch' in done.error  # the one line of its kind
+    assert "kept as 'x.deviating'" in done.error and '--tolerance ' in done.error
+    assert [path.name for path in tmp_path.iterdir()] == ['x.deviating']
+
+
+@pytest.mark.parametrize(
+    'times, fits', [(2, True), (20, False)], ids=['rounding', 'more than rounding']
+)
+def test_a_deviation_is_judged_by_pytorchs_own_rounding(
+    checkpoint, tmp_path, monkeypatch, times, fits
+):
+    """A file that is off by 1.3e-4: as exact as float32 allows, or not."""
+    part = BackbonePart(build_model(load_config(str(CONFIG))))
+
+    def off_by(rounding):
+        def compared(network, run, sizes):
+            return [Row(1, sizes[0], times * rounding, rounding)]
+
+        return compared
+
+    monkeypatch.setattr(pipeline, 'compare', lambda *args: [Row(1, (64, 64), 1.3e-4)])
+    monkeypatch.setattr(pipeline, 'compare_exactly', off_by(1e-4))
+    options = str(CONFIG), str(checkpoint), 'torchscript', str(tmp_path / 'x.pt')
+    if fits:
+        (row,) = export(*options, size=(64, 64)).rows
+        assert row.rounding == 1e-4 and (tmp_path / 'x.pt').is_file()
+        return
+    with pytest.raises(UserError, match=r'differs from PyTorch by 2.0e-03 .*--tolerance 4e-03'):
+        export(*options, size=(64, 64))
+    kept = tmp_path / 'x.deviating.pt'
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
+    found = runner(str(kept), 'torchscript')(torch.randn(1, 3, 64, 64))
+    assert len(found) == len(part.backbone.out_indices)
+
+
+def test_comparing_with_float64():
+    """A file in float32 is as far from float64 as PyTorch in float32; a wrong one is further."""
+    torch.manual_seed(0)
+    backbone = build_model(load_config(str(CONFIG))).backbone.eval()
+    part = BackbonePart(backbone).requires_grad_(False)
+    sizes = [(64, 96), (71, 65)]
+    rows = compare_exactly(part, lambda images: list(part(images)), sizes)
+    assert len(rows) == 6 and all(row.deviation == row.rounding > 0 for row in rows)
+    wrong = compare_exactly(part, lambda images: [1.01 * out for out in part(images)], sizes)
+    assert all(row.deviation > max(4 * row.rounding, 0.005) for row in wrong)
+    assert next(part.parameters()).dtype == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -128,3 +129,29 @@ def test_heads_must_predict_the_classes():
         check_classes(dataset, heads(bbox_head=80))
     with pytest.raises(UserError, match=r"write \('cat', \)"):
         check_classes(SimpleNamespace(metainfo=dict(classes='cat')), heads())
+
+
+def test_all_heads_that_differ_are_named_at_once():
+    model = heads(bbox_head=80, mask_head=81, rpn_head=1)
+    with pytest.raises(
+        UserError,
+        match=r'bbox_head.0 predicts 80, roi_head.mask_head predicts 81 classes, but .* has 2 '
+        r'\(cat, dog\); set num_classes=2 in each of them',
+    ):
+        check_classes(Images([1]), model)
+
+
+def test_the_misspelt_class_is_named(tmp_path):
+    path = tmp_path / 'x.json'
+    path.write_text(json.dumps(dict(categories=[dict(name='bicycle'), dict(name='car')])))
+    part = SimpleNamespace(
+        metainfo=dict(classes=('bycicle', 'car', 'zebra')), ann_file=str(path), cat_ids=[2]
+    )
+    with pytest.raises(
+        UserError,
+        match="has bicycle, car, lacks 'bycicle' .close to it is 'bicycle'., 'zebra'; set the data",
+    ):
+        check_classes(part, nn.Module())
+    path.write_text('no annotations in COCO form')
+    with pytest.raises(UserError, match=r'has 1 of the 3 classes .*\(bycicle, car, zebra\); set'):
+        check_classes(part, nn.Module())

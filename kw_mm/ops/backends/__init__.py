@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..interface import Backend
 from ..reference import ReferenceBackend, on_reference_path
-from ..tracing import is_exported, is_traced
+from ..tracing import is_exported, is_traced, is_transformed
 from .cpu import CpuBackend
 from .exported import ExportedBackend
 from .torch import TorchBackend
@@ -24,7 +24,7 @@ REFERENCE, EXPORTED, TORCH, CPU = (
 
 def backend_for(x: Tensor) -> Backend:
     """The backend that serves features where they are, and as they are being recorded."""
-    if on_reference_path():
+    if on_reference_path() or is_transformed():
         return REFERENCE
     if is_exported():
         return EXPORTED

@@ -9,17 +9,19 @@ into memory that is used again. ``docs/performance.md`` has the measurements.
 import math
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..geometry import Geometry
 from ..mix import SharedCells, product
 from ..partition import Partition
 from ..precision import autocast_dtype, without_autocast
+from ..reference import grouped_conv2d
+from ..twice import composite_gradients, is_recorded
 from .torch import TorchBackend, is_channels_last, single, strided
 
 # oneDNN has convolutions for these
@@ -117,10 +119,13 @@ class _ConvolveInTurn(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kernels = ctx.saved_tensors
         of_x, of_kernels, of_bias = ctx.needs_input_grad[:3]
+        into_bias = grad.sum(dim=(0, 2, 3)) if ctx.bias and of_bias else None
+        if is_recorded():
+            convolved = partial(grouped_conv2d, bias=None, geometry=ctx.geometry)
+            return *composite_gradients(convolved, (x, kernels), grad), into_bias, None
         into_x = torch.empty_like(x) if of_x else None
         into_kernels = torch.empty_like(kernels) if of_kernels else None
         for i in range(len(x)):
@@ -141,7 +146,6 @@ class _ConvolveInTurn(torch.autograd.Function):
                 into_x[i : i + 1] = one_x
             if into_kernels is not None:
                 into_kernels[i] = one_kernel
-        into_bias = grad.sum(dim=(0, 2, 3)) if ctx.bias and of_bias else None
         return into_x, into_kernels, into_bias, None
 
 

@@ -66,5 +66,7 @@ def _product_with_patches(shifts: list[Tensor], kernels: Tensor, groups: int) ->
     patches = grouped.flatten(4).flatten(2, 3)  # (B, G, kh kw C_in / G, H_out W_out)
     rows = kernels.permute(0, 1, 3, 4, 2).flatten(2)  # (B, C_out, kh kw C_in / G)
     out = torch.matmul(rows.unflatten(1, (groups, -1)), patches)  # (B, G, C_out / G, H_out W_out)
-    maps: Tensor = out.flatten(1, 2).unflatten(2, shifts[0].shape[2:])  # (B, C_out, H_out, W_out)
+    # not unflatten, whose result has a fixed size for torch's older ONNX exporter
+    size = shifts[0].shape
+    maps: Tensor = out.reshape(size[0], -1, size[2], size[3])  # (B, C_out, H_out, W_out)
     return maps

@@ -6,12 +6,12 @@ input; ``docs/performance.md`` has the measurements behind each choice.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..geometry import Geometry
 from ..interface import Backend
@@ -21,6 +21,7 @@ from ..partition import Partition
 from ..pool import average, average_and_pass
 from ..reference import grouped_conv2d
 from ..tracing import is_traced
+from ..twice import composite_gradients, is_recorded
 
 
 class TorchBackend(Backend):
@@ -116,23 +117,19 @@ class Patches(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, geometry: Geometry) -> Tensor:
         ctx.geometry, ctx.shape = geometry, x.shape
-        height, width = geometry.output_size(x.shape[2:])
-        (down, right), (v, h) = geometry.stride, geometry.dilation
-        padded = F.pad(x, geometry.sides)
-        image, channel, row, column = padded.stride()
-        windows = padded.as_strided(
-            (len(x), *geometry.kernel_size, x.shape[1], height, width),
-            (image, row * v, column * h, channel, row * down, column * right),
-        )
-        return windows.reshape(len(x), -1, height * width)
+        return patches_of(x, geometry)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
         geometry: Geometry = ctx.geometry
         batch, channels, height, width = ctx.shape
         left, right, top, bottom = geometry.sides
         rows, columns = geometry.output_size((height, width))
+        if is_recorded():
+            zeros = torch.zeros(ctx.shape, dtype=grad.dtype, device=grad.device)
+            taken = partial(patches_of, geometry=geometry)
+            (of_x,) = composite_gradients(taken, [zeros.requires_grad_()], grad)
+            return of_x, None
         padded = grad.new_zeros(batch, channels, height + top + bottom, width + left + right)
         windows = grad.reshape(batch, *geometry.kernel_size, channels, rows, columns)
         for i in range(geometry.kernel_size[0]):
@@ -141,6 +138,19 @@ class Patches(torch.autograd.Function):
                 across = _positions(j * geometry.dilation[1], columns, geometry.stride[1])
                 padded[:, :, down, across].add_(windows[:, i, j])
         return padded[:, :, top : top + height, left : left + width], None
+
+
+def patches_of(x: Tensor, geometry: Geometry) -> Tensor:
+    """(B, C, H, W) -> (B, kh kw C, H_out W_out), as :class:`Patches` computes it."""
+    height, width = geometry.output_size(x.shape[2:])
+    (down, right), (v, h) = geometry.stride, geometry.dilation
+    padded = F.pad(x, geometry.sides)
+    image, channel, row, column = padded.stride()
+    windows = padded.as_strided(
+        (len(x), *geometry.kernel_size, x.shape[1], height, width),
+        (image, row * v, column * h, channel, row * down, column * right),
+    )
+    return windows.reshape(len(x), -1, height * width)
 
 
 def _positions(first: int, count: int, step: int) -> slice:
