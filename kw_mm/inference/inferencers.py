@@ -30,6 +30,7 @@ from mmpretrain.apis import ImageClassificationInferencer
 from ..building import build_model
 from ..checkpoints.loading import load_weights
 from ..errors import ImageError, UserError, one_line
+from ..pictures import as_rgb
 from ..run_config import is_kind, load_config, tested_dataset
 from .class_names import check_number_of_classes, dataset_meta
 
@@ -59,7 +60,7 @@ class ConfiguredInferencer:
             path: A file, or a URL that mmengine can read.
 
         Returns:
-            np.ndarray: (H, W, 3) in BGR.
+            np.ndarray: (H, W, 3) in BGR, or what ``color_type`` and the decoder make of it.
 
         Raises:
             ImageError: It is missing, damaged or not an image.
@@ -76,8 +77,8 @@ class ConfiguredInferencer:
         return loaded['img']
 
     def visualize(self, inputs: Sequence[str | np.ndarray], *args, **kwargs) -> Any:
-        """Draw predictions, arguments as in the parent: images (H, W, 3) in RGB."""
-        images = [image if isinstance(image, str) else image[..., ::-1] for image in inputs]
+        """Draw predictions, arguments as in the parent: images as loaded, of any depth."""
+        images = [image if isinstance(image, str) else as_rgb(image) for image in inputs]
         with _repeatable_drawing():
             return super().visualize(images, *args, **kwargs)
 
