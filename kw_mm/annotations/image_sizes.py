@@ -20,8 +20,8 @@ def other_size(info: dict[str, Any], size: Sequence[int] | None) -> str | None:
     why = 'was it resized after it was annotated?'
     if tuple(size[1::-1]) == stated:
         why = (
-            'its EXIF orientation, or one that was lost, turns it: store it upright, or load it '
-            "with color_type='color_ignore_orientation'"
+            'either its EXIF orientation turns it (store it upright, or load it with '
+            "color_type='color_ignore_orientation'), or the file has width and height swapped"
         )
     return (
         f'image {info.get("img_path")!r} is loaded with size {size[1]} x {size[0]}, but its '
