@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from drawn_coco import CLASSES, annotations_of, write
+from drawn_coco import ANNOTATION_FIELDS, CLASSES, INF, NAN, VALUES, annotations_of, write
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
@@ -24,9 +24,6 @@ def edited(**changes):
     target = content['images'][1] if {'width', 'height', 'file_name'} & set(changes) else None
     (target or content['annotations'][3]).update(changes)
     return content
-
-
-NAN, INF = float('nan'), float('inf')
 
 
 @pytest.mark.parametrize(
@@ -221,20 +218,8 @@ def test_a_file_without_annotations_can_be_tested_on():
     assert counted(content, evaluated=True).annotations == 0
 
 
-NUMBERS = st.one_of(
-    st.sampled_from([NAN, INF, -INF, 0, -1, 1, 0.5, 1e-9, 1e7, 1e300, True, 31.5]),
-    st.integers(-200, 200),
-)
-VALUES = st.one_of(
-    NUMBERS,
-    st.sampled_from([None, '', '7', 'box', [], {}, [[]], [None], '1', 'nan']),
-    st.lists(NUMBERS, max_size=8),
-    st.lists(st.lists(NUMBERS, max_size=9), max_size=3),
-)
 FIELDS = st.one_of(
-    st.sampled_from(
-        ['id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'ignore', 'segmentation']
-    ).map(lambda field: ('annotations', field)),
+    st.sampled_from(ANNOTATION_FIELDS).map(lambda field: ('annotations', field)),
     st.sampled_from(['id', 'width', 'height', 'file_name']).map(lambda field: ('images', field)),
     st.sampled_from(['id', 'name']).map(lambda field: ('categories', field)),
 )

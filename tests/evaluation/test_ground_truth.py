@@ -2,11 +2,15 @@
 
 import contextlib
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from drawn_coco import CLASSES, annotations_of, write
+from drawn_coco import ANNOTATION_FIELDS, CLASSES, VALUES, annotations_of, write
+from hypothesis import given
+from hypothesis import strategies as st
 from mmdet.evaluation import CocoMetric
 
 from kw_mm.errors import AnnotationError
@@ -197,3 +201,34 @@ def test_what_mmdets_own_metric_gets_wrong(name, words, tmp_path):
     metric = CocoMetric(ann_file=write(tmp_path / 'a.json', content))
     fault = fault_of_stock_metric(metric._coco_api, CLASSES)
     assert (fault is None) if words is None else words in fault
+
+
+@given(st.sampled_from(ANNOTATION_FIELDS), VALUES, st.integers(0, 3))
+def test_any_value_is_named_or_scores_as_it_should(tmp_path_factory, field, value, place):
+    content = annotations_of(2)
+    content['annotations'][place][field] = value
+    path = write(tmp_path_factory.getbasetemp() / 'any.json', content)
+    content = json.loads(Path(path).read_text())
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            metric = KWCocoMetric(ann_file=path, metric='bbox')
+        except AnnotationError as error:
+            assert field in str(error) and f'annotations[{place}]' in str(error)
+            return
+        except (KeyError, TypeError):  # of pycocotools' index, for which building() has a sentence
+            assert field in ('id', 'image_id', 'category_id') and isinstance(value, (list, dict))
+            return
+        metric.dataset_meta = dict(classes=CLASSES)
+        known = [1, 2]
+        for image in known:
+            own = [
+                one
+                for one in content['annotations']
+                if one['image_id'] == image and one['category_id'] in known
+            ]
+            boxes = torch.tensor([one['bbox'] for one in own], dtype=torch.float).reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+            labels = torch.tensor([known.index(one['category_id']) for one in own]).long()
+            found = dict(bboxes=boxes, scores=torch.ones(len(own)), labels=labels)
+            metric.process({}, [dict(img_id=image, ori_shape=(64, 96), pred_instances=found)])
+        assert metric.evaluate(2)['coco/bbox_mAP'] == 1

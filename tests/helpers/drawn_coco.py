@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from hypothesis import strategies as st
 from PIL import Image
 
 WIDTH, HEIGHT = 96, 64
@@ -52,3 +53,25 @@ def draw(folder, content):
                 x, y, w, h = one['bbox']
                 pixels[y : y + h, x : x + w] = (200, 60, 60) if one['category_id'] == 1 else 30
         Image.fromarray(pixels).save(folder / image['file_name'])
+
+
+NAN, INF = float('nan'), float('inf')
+NUMBERS = st.one_of(
+    st.sampled_from([NAN, INF, -INF, 0, -1, 1, 0.5, 1e7, 1e300, True, 31.5]), st.integers(-200, 200)
+)
+VALUES = st.one_of(
+    NUMBERS,
+    st.sampled_from([None, '', '7', 'box', [], {}, [[]], [None], '1', 'nan']),
+    st.lists(NUMBERS, max_size=8),
+    st.lists(st.lists(NUMBERS, max_size=9), max_size=3),
+)
+ANNOTATION_FIELDS = (
+    'id',
+    'image_id',
+    'category_id',
+    'bbox',
+    'area',
+    'iscrowd',
+    'ignore',
+    'segmentation',
+)
