@@ -15,6 +15,10 @@ class ConfigError(UserError):
     """A part of a config that cannot be built."""
 
 
+class AnnotationError(UserError):
+    """An annotation file with a value that cannot be read as what it is."""
+
+
 class ImageError(UserError):
     """An image file that is missing, damaged or cut short."""
 

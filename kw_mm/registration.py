@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.registry import METRICS, MODELS, TRANSFORMS, Registry
+from mmengine.registry import HOOKS, METRICS, MODELS, TRANSFORMS, Registry
 
 from . import attention, checkpoints, training  # noqa: F401  (hooks, kw:// and safe reading)
 from .checkpoints.architectures import registered_by
@@ -50,6 +50,7 @@ LAZY: dict[str, tuple[Registry, tuple[str, ...]]] = {
     ),
     'kw_mm.evaluation': (METRICS, ('KWCocoMetric',)),
     'kw_mm.training.image_loading': (TRANSFORMS, ('KWLoadImageFromFile',)),
+    'kw_mm.training.drawing_hook': (HOOKS, ('KWDetVisualizationHook',)),
 }
 
 

@@ -1,10 +1,12 @@
 """Reading a config and what the command line changes in it, and walking over its datasets."""
 
+import ast
 import inspect
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -34,7 +36,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config, a file or the name of one that comes with kw_mm, and apply ``--cfg-options``.
 
     ``data_root=...`` reaches every path that begins with the config's own ``data_root``; options
-    that name such a path themselves win.
+    that name such a path themselves win. So does a ``data_root`` that a config sets over the one it
+    inherits.
 
     Args:
         path: File or name.
@@ -55,6 +58,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         cfg = Config.fromfile(path)
     except UNREADABLE as error:
         raise UserError(f'config {path!r} cannot be read: {one_line(error)}') from error
+    if cfg.get('data_root'):
+        _move_inherited_paths(cfg, path)
     options = dict(options or {})
     _warn_of_misspelt(options, cfg)
     if 'data_root' in options:
@@ -84,27 +89,83 @@ def redirect_data_root(cfg: Config, data_root: str) -> None:
     """Rewrite, in place, every path of a config that begins with its ``data_root``.
 
     Raises:
-        UserError: The config has no ``data_root``.
+        UserError: The config has no ``data_root``, or its datasets have others.
     """
     old = cfg.get('data_root')
+    advice = "set the datasets' own, e.g. train_dataloader.dataset.data_root"
     if not old:
         raise UserError(
-            f'data_root={data_root} was given, but {cfg.filename} defines no data_root; set the '
-            "datasets' own, e.g. train_dataloader.dataset.data_root"
+            f'data_root={data_root} was given, but {cfg.filename} defines no data_root; {advice}'
         )
-    new = data_root if data_root.endswith('/') or not old.endswith('/') else data_root + '/'
-    for key in list(cfg):
-        cfg[key] = _rewrite(cfg[key], old, new)
+    splits = ('train', 'val', 'test')
+    roots = [part['data_root'] for split in splits for _, part in datasets_of(cfg, split)
+             if part.get('data_root')]  # fmt: skip
+    if roots and not any(_is_below(root, old) for root in roots):
+        raise UserError(
+            f'data_root={data_root} was given, but no dataset of {cfg.filename} is below its '
+            f'data_root {old!r}; {advice}'
+        )
+    _move_paths(cfg, old, data_root)
 
 
-def _rewrite(value: Any, old: str, new: str) -> Any:
+def _move_paths(cfg: Config, old: str, new: str, kept: Collection[str] = ()) -> None:
+    """Rewrite paths below a folder, except those that are kept; types stay as they are written."""
+    new = new if new.endswith('/') or not old.endswith('/') else new + '/'
+    for key, value in cfg._to_lazy_dict(keep_imported=True).items():
+        cfg[key] = _rewrite(value, old, new, kept)
+
+
+def _rewrite(value: Any, old: str, new: str, kept: Collection[str]) -> Any:
     if isinstance(value, dict):
-        return ConfigDict({key: _rewrite(entry, old, new) for key, entry in value.items()})
+        return {key: _rewrite(entry, old, new, kept) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_rewrite(entry, old, new) for entry in value)
-    if isinstance(value, str) and value.startswith(old):
+        return type(value)(_rewrite(entry, old, new, kept) for entry in value)
+    if isinstance(value, str) and _is_below(value, old) and value not in kept:
         return new + value[len(old) :]
     return value
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder if folder.endswith('/') else folder + '/')
+
+
+def _move_inherited_paths(cfg: Config, path: str) -> None:
+    """Let a ``data_root`` that a config sets reach the paths that it inherits.
+
+    mmengine makes paths of the inherited config's own. Paths that are written out in the config
+    that sets ``data_root``, or in one that inherits it, stay.
+    """
+    kept: set[str] = set()
+    own = False
+    for tree in _inheritance(path):
+        if own:
+            for old in _roots_in(tree):
+                if old and cfg.data_root != old:
+                    _move_paths(cfg, old, cfg.data_root, kept)
+        else:
+            kept |= {node.value for node in ast.walk(tree)
+                     if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip
+            own = bool(_roots_in(tree))
+
+
+def _inheritance(path: str) -> Iterator[ast.Module]:
+    """A config in mmengine's text style, then those that it inherits, nearest first."""
+    paths = [path]
+    while paths:
+        path = paths.pop(0)
+        if not path.endswith('.py') or Config._is_lazy_import(path):
+            continue
+        yield ast.parse(Path(path).read_text(encoding='utf-8'))
+        paths += [Config._get_cfg_path(base, path)[0] for base in Config._get_base_files(path)]
+
+
+def _roots_in(tree: ast.Module) -> list[Any]:
+    """What a config sets ``data_root`` to, None for what is not written out."""
+    return [
+        getattr(node.value, 'value', None)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == 'data_root'
+    ]
 
 
 def walk_datasets(dataset: Any, where: str = 'dataset') -> Iterator[tuple[str, ConfigDict]]:
@@ -180,12 +241,22 @@ def is_kind(part: dict[str, Any], registry: Registry, kind: type, scope: str | N
         >>> is_kind(dict(type='mmdet.LoadAnnotations'), TRANSFORMS, mmcv.transforms.LoadAnnotations)
         True
     """
-    name = part.get('type')
-    if not isinstance(name, str):
-        return isinstance(name, type) and issubclass(name, kind)
-    with registry.switch_scope_and_registry(scope) as scoped:
-        found = scoped.get(name)
-        if found is not None and not isinstance(found, type):  # a name whose class is imported late
-            import_module(found.__module__)
+    found = kind_of(part, registry, scope)
+    return found is not None and issubclass(found, kind)
+
+
+def kind_of(part: dict[str, Any], registry: Registry, scope: str | None = None) -> type | None:
+    """The class of the object that a part of a config builds. Arguments as in :func:`is_kind`.
+
+    Returns:
+        type, optional: None where it is not known.
+    """
+    found = part.get('type')
+    if isinstance(found, str):
+        name = found
+        with registry.switch_scope_and_registry(scope) as scoped:
             found = scoped.get(name)
-    return isinstance(found, type) and issubclass(found, kind)
+            if found is not None and not isinstance(found, type):
+                import_module(found.__module__)  # a name whose class is imported late
+                found = scoped.get(name)
+    return found if isinstance(found, type) else None

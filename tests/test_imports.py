@@ -4,7 +4,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-from mmengine.registry import METRICS, MODELS, TRANSFORMS
+from mmengine.registry import HOOKS, METRICS, MODELS, TRANSFORMS
 from run_tools import ROOT
 
 import kw_mm
@@ -78,6 +78,7 @@ def test_the_table_of_lazy_names_is_what_the_modules_register():
         for name, kind in registry.module_dict.items()
         if kind.__module__.startswith('kw_mm.')
     }
+    found |= {name for name, kind in HOOKS.module_dict.items() if kind.__module__ in LAZY}
     assert found - {conv.__name__ for conv in CONVS} - set(UNBUILDABLE) == {
         name for _, names in LAZY.values() for name in names
     }

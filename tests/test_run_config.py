@@ -1,6 +1,7 @@
 import warnings
 
 import pytest
+from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 
 from kw_mm import run_config
@@ -51,6 +52,63 @@ def test_data_root_in_a_config_without_one_is_refused(tmp_path):
     path.write_text('x = 1')
     with pytest.raises(UserError, match='defines no data_root'):
         load_config(str(path), dict(data_root='/a/'))
+
+
+INHERITING = """
+_base_ = './config.py'
+data_root = '/own/'
+val_dataloader = dict(dataset=dict(data_root='data/coco/other/'))
+"""
+
+
+def test_a_data_root_reaches_what_is_inherited(config, tmp_path):
+    own = tmp_path / 'own.py'
+    own.write_text(INHERITING)
+    third = tmp_path / 'third.py'
+    third.write_text("_base_ = ['./own.py']\nx = 1")
+    for path in (own, third):
+        cfg = load_config(str(path))
+        assert cfg.train_dataloader.dataset.dataset.data_root == '/own/' == cfg.data_root
+        assert cfg.val_dataloader.dataset.data_root == 'data/coco/other/'  # written out
+        assert cfg.val_evaluator[0].ann_file == '/own/annotations/b.json'
+        assert cfg.other == 'data/cocoa'
+        moved = load_config(str(path), dict(data_root='/given/'))
+        assert moved.train_dataloader.dataset.dataset.data_root == '/given/'
+        assert moved.val_evaluator[0].ann_file == '/given/annotations/b.json'
+
+
+def test_configs_that_come_along_have_their_own_data_root():
+    cfg = load_config('demo/kw_r50_imagenet_mini')
+    roots = {cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')}
+    assert roots == {'data/imagenet_mini'}
+
+
+def test_a_data_root_that_no_dataset_has_is_refused(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(TEXT.replace('data_root=data_root', "data_root='elsewhere/'"))
+    with pytest.raises(UserError, match="no dataset of .* is below its data_root 'data/coco/'"):
+        load_config(str(path), dict(data_root='/a/'))
+
+
+PURE = """
+from mmdet.datasets import CocoDataset
+
+data_root = 'data/coco/'
+val_dataloader = dict(dataset=dict(type=CocoDataset, data_root=data_root, pipeline=[
+    dict(type=CocoDataset, nested=[dict(type=CocoDataset)])]))
+"""
+
+
+def test_classes_of_a_pure_python_config_stay_as_they_are_written(tmp_path):
+    path = tmp_path / 'pure.py'
+    path.write_text(PURE)
+    cfg = load_config(str(path), {'data_root': '/a/', 'val_dataloader.dataset.x': 1})
+    assert cfg.val_dataloader.dataset.data_root == '/a/'
+    assert cfg.val_dataloader.dataset.type is CocoDataset
+    assert 'class' not in cfg.pretty_text
+    cfg.dump(tmp_path / 'dumped.py')
+    dumped = Config.fromfile(tmp_path / 'dumped.py')
+    assert 'CocoDataset' in str(dumped.val_dataloader.dataset.type)
 
 
 def test_missing_and_broken_configs_are_named(tmp_path):
@@ -113,6 +171,18 @@ def test_missing_data_is_named_with_its_setting(config, tmp_path):
         check_datasets(cfg, 'train', 'val')
     (tmp_path / 'train').mkdir()
     check_datasets(cfg, 'train', 'test')  # the config has no test dataset
+
+
+def test_the_advice_on_missing_data_is_an_option_that_moves_it(tmp_path):
+    path = tmp_path / 'config.py'
+    part = "dict(data_root='x/', ann_file='a.json')"
+    path.write_text(f'val_dataloader = dict(dataset=dict(type="C", datasets=[{part}]))')
+    with pytest.raises(UserError) as caught:
+        check_datasets(load_config(str(path)), 'val')
+    option = str(caught.value).rpartition('--cfg-options ')[2].rpartition('=')[0]
+    assert option == 'val_dataloader.dataset.datasets.0.data_root'
+    (tmp_path / 'a.json').write_text('{}')
+    check_datasets(load_config(str(path), {option: str(tmp_path)}), 'val')
 
 
 def test_missing_checkpoint_is_named():

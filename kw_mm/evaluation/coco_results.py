@@ -33,10 +33,9 @@ def category_ids(classes: Sequence[str], annotation_file: str | None = None) -> 
     if annotation_file:
         with open(annotation_file) as file:
             categories = json.load(file)['categories']
-        # in the file's order, which is mmdet's order of labels
-        ids = [category['id'] for category in categories if category['name'] in classes]
-        if len(ids) == len(classes):
-            return ids
+        ids = {category['name']: category['id'] for category in categories}
+        if all(name in ids for name in classes):
+            return [ids[name] for name in classes]
     return list(range(1, len(classes) + 1))
 
 

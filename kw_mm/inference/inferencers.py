@@ -4,7 +4,8 @@ What differs from the parents:
 
 - A checkpoint may have any layout, is read without executing what is in it, and must cover the
   whole model. Its class names come first, then the config's, then those of the dataset's type.
-- Images are read by the loader that the config names. Arrays are images (H, W, 3) in BGR.
+- Images are read by the loader that the config names. Arrays are images (H, W, 3) in BGR, or as
+  that loader returns them.
 - OpenMMLab's default scope is theirs only while they work, so that a detector and a classifier
   can take turns. There is no progress bar, and the same picture is drawn the same each time.
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import mmcv
 import numpy as np
 import torch
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
@@ -32,6 +34,7 @@ from torch import nn
 from ..building import build_model
 from ..checkpoints.loading import load_weights
 from ..errors import ImageError, UserError, one_line
+from ..pictures import as_rgb
 from ..run_config import is_kind, load_config, tested_dataset
 from .class_names import check_number_of_classes, dataset_meta
 
@@ -61,7 +64,7 @@ class ConfiguredInferencer:
             path: A file, or a URL that mmengine can read.
 
         Returns:
-            np.ndarray: (H, W, 3) in BGR.
+            np.ndarray: (H, W, 3) in BGR, or what ``color_type`` and the decoder make of it.
 
         Raises:
             ImageError: It is missing, damaged or not an image.
@@ -78,8 +81,8 @@ class ConfiguredInferencer:
         return loaded['img']
 
     def visualize(self, inputs: Sequence[str | np.ndarray], *args, **kwargs) -> Any:
-        """Draw predictions, arguments as in the parent: images (H, W, 3) in RGB."""
-        images = [image if isinstance(image, str) else image[..., ::-1] for image in inputs]
+        """Draw predictions, arguments as in the parent: images as loaded, of any depth."""
+        images = [image if isinstance(image, str) else as_rgb(image) for image in inputs]
         with _repeatable_drawing():
             return super().visualize(images, *args, **kwargs)
 
@@ -132,9 +135,14 @@ class ConfiguredInferencer:
         if not isinstance(given, dict):
             given = {'img_path' if isinstance(given, str) else 'img': given}
         image = given['img'] if 'img' in given else self.read_image(given['img_path'])
+        if image.ndim == 3 and image.shape[2] == 3 and self._is_grey():  # a frame of a video
+            image = mmcv.bgr2gray(image)
         if getattr(self.loader, 'to_float32', False):
             image = image.astype(np.float32)
         return {**given, 'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}
+
+    def _is_grey(self) -> bool:
+        return getattr(self.loader, 'color_type', 'color').startswith('grayscale')
 
 
 class KWDetInferencer(ConfiguredInferencer, DetInferencer):

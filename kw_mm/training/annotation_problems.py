@@ -7,13 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..annotations import problem_in
 from ..run_config import annotation_path, datasets_of, walk_datasets, walk_transforms
-
-FIELDS = dict(
-    images=('id', 'file_name', 'height', 'width'),
-    annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
-    categories=('id', 'name'),
-)
 
 
 def problem_of_split(cfg: Config, split: str) -> str | None:
@@ -58,57 +53,9 @@ def annotation_problem(path: str, masks: bool = False) -> str | None:
         masks: Whether every annotation needs a segmentation.
     """
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8-sig') as file:
             content = json.load(file)
     except ValueError as error:
         return f'annotation file {path!r} is not JSON: {error}'
-    problem = _problem_in(content, masks)
+    problem = problem_in(content, masks)
     return f'annotation file {path!r} {problem}' if problem else None
-
-
-def _problem_in(content: Any, masks: bool) -> str | None:
-    if not isinstance(content, dict):
-        return (
-            f'holds a {type(content).__name__}, not an object with the fields {", ".join(FIELDS)}'
-        )
-    for field, keys in FIELDS.items():
-        entries = content.get(field)
-        if not isinstance(entries, list):
-            return (
-                f'lacks the list {field!r}' if field not in content else f'has no list in {field!r}'
-            )
-        if masks and field == 'annotations':
-            keys = (*keys, 'segmentation')
-        problem = _problem_of_entries(field, entries, keys)
-        if problem:
-            return problem
-    return _problem_of_boxes(content['annotations']) or (
-        None if content['images'] else 'lists no images'
-    )
-
-
-def _problem_of_entries(field: str, entries: list[Any], keys: tuple[str, ...]) -> str | None:
-    seen: dict[Any, int] = {}
-    for index, entry in enumerate(entries):
-        lacking = [key for key in keys if not isinstance(entry, dict) or key not in entry]
-        if lacking:
-            return f'lacks {lacking[0]!r} in {field}[{index}]: {str(entry)[:120]}'
-        if seen.setdefault(entry['id'], index) != index:
-            first = seen[entry['id']]
-            return f'gives {field}[{first}] and {field}[{index}] the same id {entry["id"]!r}'
-    return None
-
-
-def _problem_of_boxes(annotations: list[dict[str, Any]]) -> str | None:
-    for index, entry in enumerate(annotations):
-        box = entry['bbox']
-        if not (
-            isinstance(box, list)
-            and len(box) == 4
-            and all(isinstance(number, (int, float)) for number in box)
-        ):
-            return (
-                f'has bbox={box!r} in annotations[{index}] (id {entry["id"]!r}), '
-                'where [x, y, width, height] is meant'
-            )
-    return None

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -10,6 +11,7 @@ from mmengine.dataset import InfiniteSampler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from ..annotations import Account
 from ..errors import BatchSizeError, UserError
 from ..ops.branch import AttentionBranch
 from ..run_config import annotation_path, datasets_of
@@ -34,7 +36,7 @@ def check_datasets(cfg: Config, *splits: str) -> None:
                 if '://' not in path and not os.path.exists(path):
                     raise UserError(
                         f'{path!r} ({where}.{setting}) does not exist; point data_root at your '
-                        'dataset: --cfg-options data_root=PATH/'
+                        f'dataset: --cfg-options {_root_option(cfg, where, dataset)}=PATH/'
                     )
 
 
@@ -86,6 +88,28 @@ def check_classes(dataset: Dataset, model: nn.Module) -> None:
             )
 
 
+def check_metrics(metrics: Iterable[Any], dataset: Dataset) -> None:
+    """Check that mmdet's own metric, if it is used, evaluates its annotation file as it is meant.
+
+    Raises:
+        UserError: It would not; names the metric that does.
+    """
+    from mmdet.evaluation import CocoMetric
+
+    from ..evaluation.ground_truth import fault_of_stock_metric
+
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    for metric in metrics:
+        coco = getattr(metric, '_coco_api', None)
+        if type(metric) is CocoMetric and coco is not None and classes:
+            fault = fault_of_stock_metric(coco, classes)
+            if fault:
+                raise UserError(
+                    f"the evaluator's annotation file {fault}; mmdet's CocoMetric cannot evaluate "
+                    "it rightly, type='KWCocoMetric' does"
+                )
+
+
 def check_instances(dataset: Dataset) -> None:
     """Check that some image of a training set has an instance; it reads as far as the first.
 
@@ -94,13 +118,22 @@ def check_instances(dataset: Dataset) -> None:
     """
     if not hasattr(dataset, 'get_data_info'):
         return
+    accounts = [account_of(part) for part in parts_of(dataset)]
     infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-    if not any(info.get('instances', True) for info in infos):
+    if all(account is not None and not account.used for account in accounts) or not any(
+        info.get('instances', True) for info in infos
+    ):
         files = ', '.join(_name(part) for part in parts_of(dataset))
+        reasons = ', '.join(account.reasons() for account in accounts if account and account.lost)
+        left_out = f'all annotations are left out: {reasons}'
         raise UserError(
             f'the training set has no instance of its classes: {files} gives {len(dataset)} images '
-            'to train on, none of them with a box; are the classes and the annotation file those '
-            'of these images?'
+            'to train on, none of them with a box; '
+            + (
+                left_out
+                if reasons
+                else 'are the classes and the annotation file those of these images?'
+            )
         )
 
 
@@ -143,6 +176,11 @@ def parts_of(dataset: Dataset) -> Iterator[Any]:
         yield from parts_of(part)
 
 
+def account_of(dataset: Any) -> Account | None:
+    """What a dataset's annotation file gave, if :func:`.datasets.build_dataset` had it checked."""
+    return getattr(getattr(dataset, 'COCOAPI', None), 'account', None)
+
+
 def _paths(dataset: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(setting, path) of what a dataset reads."""
     root = dataset.get('data_root') or ''
@@ -170,6 +208,14 @@ def _unknown_classes(dataset: Any, classes: Sequence[str]) -> str:
         for name, found in zip(unknown, near)
     ]
     return f'; the file, which has {few(names, 5)}, lacks {few(words, 5)}' if unknown else ''
+
+
+def _root_option(cfg: Config, where: str, dataset: dict[str, Any]) -> str:
+    """The option that moves a dataset: the config's data_root, unless the dataset has another."""
+    root, own = cfg.get('data_root'), dataset.get('data_root')
+    if not own or (root and own.startswith(root)):
+        return 'data_root'
+    return re.sub(r'\[(\d+)\]', r'.\1', where) + '.data_root'
 
 
 def _predictions(model: nn.Module) -> Iterator[tuple[str, int]]:

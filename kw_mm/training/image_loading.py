@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 from torch.utils.data import get_worker_info
 
+from ..annotations.image_sizes import other_size
 from ..errors import ImageError
 from .file_backends import is_cut_short
 
@@ -19,9 +20,10 @@ MOST_WORKERS = 1024
 class KWLoadImageFromFile(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile`` that names an image it cannot read or that is cut short.
 
-    Versions of OpenCV return a JPEG file that was cut short with its lower part grey. The training
-    pipelines of kw_mm's configs begin with this class, those for testing with mmcv's own and the
-    backend ``whole_image``: inferencers look for mmcv's by its name.
+    So it does with one of another size than its annotations are made for, ``height`` and ``width``
+    in the dataset. Versions of OpenCV return a JPEG file that was cut short with its lower part
+    grey. The training pipelines of kw_mm's configs begin with this class, those for testing with
+    mmcv's own and the backend ``whole_image``: inferencers look for mmcv's by its name.
 
     Args:
         ignore_empty: Whether to leave out an image that cannot be read: the dataset then takes
@@ -31,7 +33,8 @@ class KWLoadImageFromFile(LoadImageFromFile):
             mmcv.
 
     Raises:
-        ImageError: An image that is missing, damaged or cut short, unless ``ignore_empty``.
+        ImageError: An image that is missing, damaged, cut short or of another size, unless
+            ``ignore_empty``.
 
     Example:
         >>> train_pipeline = [dict(type='KWLoadImageFromFile'), dict(type='LoadAnnotations')]
@@ -52,9 +55,14 @@ class KWLoadImageFromFile(LoadImageFromFile):
         path = results['img_path']
         try:
             image = self._read(path)
+            problem = other_size(results, image.shape[:2])
+            if problem:
+                raise ImageError(problem)
         except Exception as error:  # OpenCV, Pillow and file backends each have their own
             reason = ' '.join(str(error).split())[:200]
             if not self.ignore_empty:
+                if isinstance(error, ImageError) and error.__cause__ is None:
+                    raise
                 raise ImageError(
                     f'image {path!r} cannot be read ({reason}); fix it, or train without it: '
                     '--skip-bad-images'

@@ -16,7 +16,7 @@ from ..command_line import check_checkpoint
 from ..errors import UserError
 from ..evaluation.coco_results import ResultsFile
 from ..files import check_file, check_folder
-from ..run_config import coco_annotations, datasets_of, is_kind, load_config, walk_transforms
+from ..run_config import coco_annotations, datasets_of, kind_of, load_config, walk_transforms
 from .data_checks import check_datasets
 from .diagnosis import data_explained
 from .resuming import checkpoints_of
@@ -108,26 +108,29 @@ def skip_bad_images(cfg: Config) -> None:
     """Let a config's training pipelines leave out images that cannot be read, in place.
 
     It sets ``ignore_empty=True`` in every ``LoadImageFromFile`` and ``KWLoadImageFromFile`` of the
-    training dataset, and in what derives from them. mmcv's own leaves out only files that are
-    missing.
+    training dataset, of pipelines that hooks put in its place later, and in what derives from them.
+    mmcv's own leaves out only files that are missing: ``KWLoadImageFromFile`` takes its place.
 
     Raises:
         UserError: There is no such transform.
     """
     from mmcv.transforms import LoadImageFromFile
 
-    steps = [
-        step
-        for _, dataset in datasets_of(cfg, 'train')
-        for step in walk_transforms(dataset.get('pipeline'))
-        if is_kind(step, TRANSFORMS, LoadImageFromFile, cfg.get('default_scope'))
+    pipelines = [dataset.get('pipeline') for _, dataset in datasets_of(cfg, 'train')]
+    hooks = [cfg.get('custom_hooks'), cfg.get('default_hooks')]
+    scope = cfg.get('default_scope')
+    kinds = [
+        (step, kind_of(step, TRANSFORMS, scope)) for step in walk_transforms([*pipelines, *hooks])
     ]
-    if not steps:
+    loaders = [(step, kind) for step, kind in kinds if kind and issubclass(kind, LoadImageFromFile)]
+    if not loaders:
         raise UserError(
             '--skip-bad-images needs a transform that loads images in the pipeline of '
             "train_dataloader.dataset, and there is none; add type='KWLoadImageFromFile'"
         )
-    for step in steps:
+    for step, kind in loaders:
+        if kind is LoadImageFromFile:
+            step['type'] = 'KWLoadImageFromFile'
         step['ignore_empty'] = True
 
 
@@ -205,7 +208,10 @@ def _show(cfg: Config, folder: str) -> str | None:
         raise UserError(
             '--show-dir needs default_hooks.visualization in the config, which has none'
         )
-    if is_kind(hook, HOOKS, DetVisualizationHook, cfg.get('default_scope')):
+    kind = kind_of(hook, HOOKS, cfg.get('default_scope'))
+    if kind is not None and issubclass(kind, DetVisualizationHook):
+        if kind is DetVisualizationHook:
+            hook['type'] = 'KWDetVisualizationHook'
         hook.update(draw=True, test_out_dir=os.path.abspath(folder))
         return os.path.join(folder, 'predictions.json')
     hook.update(enable=True, out_dir=os.path.abspath(folder))

@@ -15,10 +15,12 @@ from ..checkpoints.loading import load_model_state, read_model_checkpoint
 from ..command_line import advice_on
 from ..errors import CheckpointError, one_line
 from ..run_config import annotation_path, walk_datasets
-from .data_checks import check_classes, check_training_data
+from .data_checks import check_classes, check_metrics, check_training_data
+from .datasets import build_dataset
 from .diagnosis import full_disk_explained
 from .model_checks import check_model
 from .resuming import check_optimizer, newest_intact, read_to_resume, reorder_old_state
+from .schedule_checks import best_checkpoint_faults, odd_temperatures, schedule_faults
 
 MOST_LISTED = 400  # characters of torch's list of what does not fit
 
@@ -59,7 +61,10 @@ class KWRunner(Runner):
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         with building('param_scheduler', scheduler):
-            return super().build_param_scheduler(scheduler)
+            built = super().build_param_scheduler(scheduler)
+        for fault in schedule_faults(built, self.train_loop):
+            self.logger.warning(fault)
+        return built
 
     def build_evaluator(self, evaluator: Any) -> Any:
         with building('evaluator', evaluator):
@@ -68,6 +73,9 @@ class KWRunner(Runner):
     @staticmethod
     def build_dataloader(dataloader: Any, *args, **kwargs) -> DataLoader:
         with building(f'dataloader of {_annotations(dataloader)}'):
+            if isinstance(dataloader, dict) and isinstance(dataloader.get('dataset'), dict):
+                checked = dict(type=build_dataset, cfg=dataloader['dataset'])
+                dataloader = {**dataloader, 'dataset': checked}
             return Runner.build_dataloader(dataloader, *args, **kwargs)
 
     def build_train_loop(self, loop: Any) -> Any:
@@ -80,12 +88,14 @@ class KWRunner(Runner):
         with building('val_cfg', loop):
             loop = super().build_val_loop(loop)
         check_classes(loop.dataloader.dataset, self.model)
+        check_metrics(loop.evaluator.metrics, loop.dataloader.dataset)
         return loop
 
     def build_test_loop(self, loop: Any) -> Any:
         with building('test_cfg', loop):
             loop = super().build_test_loop(loop)
         check_classes(loop.dataloader.dataset, self.model)
+        check_metrics(loop.evaluator.metrics, loop.dataloader.dataset)
         return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -107,7 +117,10 @@ class KWRunner(Runner):
             UserError: The disk is full.
         """
         with full_disk_explained():
-            return super().train()
+            model = super().train()
+        for fault in best_checkpoint_faults(self):
+            self.logger.warning(fault)
+        return model
 
     def load_or_resume(self) -> None:
         """As mmengine's, but a damaged newest checkpoint is passed over for the one before it."""
@@ -158,6 +171,12 @@ class KWRunner(Runner):
             )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
+        if self.all_weights:
+            for value in odd_temperatures(model):
+                self.logger.warning(
+                    f'evaluated at temperature {value:g}, at which the checkpoint was saved: '
+                    'kernels are still between the plain and the dynamic ones'
+                )
         return checkpoint
 
 

@@ -71,6 +71,13 @@ class AttentionTemperatureHook(Hook):
             f'Temperature moves from {self.begin} to {self.end} over {self.duration} {unit}, '
             f'{self.steps(runner):g} iterations'
         )
+        last = self.value(runner.max_iters, self.steps(runner))
+        if runner.max_iters < self.steps(runner):
+            runner.logger.warning(
+                f'the run ends at temperature {last:.3g}, not {self.end:g}: annealing takes '
+                f'{self.steps(runner):g} iterations, and the run has {runner.max_iters}; '
+                'train longer, or set a smaller duration in AttentionTemperatureHook'
+            )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Set this iteration's temperature."""

@@ -23,7 +23,7 @@ def test_cocos_ids_are_those_of_its_annotations(coco_mini):
 @pytest.mark.parametrize(
     'classes, written, ids',
     [
-        (('dog', 'cat'), [('cat', 9), ('horse', 3), ('dog', 4)], [9, 4]),  # as mmdet numbers labels
+        (('dog', 'cat'), [('cat', 9), ('horse', 3), ('dog', 4)], [4, 9]),  # by name
         (('dog', 'cow'), [('cat', 9), ('dog', 4)], [1, 2]),  # another dataset's file
         (('dog', 'cat'), None, [1, 2]),
     ],

@@ -162,6 +162,35 @@ for register in (register_backend, FileClient.register_backend):  # mmengine ask
     register('cloud', Cloud, prefixes='cloud', force=True)
 
 
+class Mapped(Cloud):
+    """Storage that maps paths without a prefix, as petrel's ``path_mapping`` does."""
+
+    def put(self, obj, filepath):
+        self.content[str(filepath)] = obj
+
+
+register_backend('mapped', Mapped, force=True)
+
+
+@pytest.mark.parametrize('out_dir', [None, 'data/run'])
+@pytest.mark.parametrize('save_best', ['top1', ['top1', 'other']], ids=str)
+def test_storage_behind_local_paths(tmp_path, monkeypatch, out_dir, save_best):
+    left = []
+    for kind in ('CheckpointHook', 'SafeCheckpointHook'):
+        monkeypatch.setattr(Cloud, 'content', {})
+        options = dict(
+            backend_args=dict(backend='mapped'), save_best=save_best, rule='greater',
+            max_keep_ckpts=1, interval=3, out_dir=out_dir,
+        )  # fmt: skip
+        runner(tmp_path / kind / 'run', kind, epochs=5, **options).train()
+        left.append(sorted(path.rpartition('run/')[2] for path in Cloud.content))
+        assert not list((tmp_path / kind / 'run').glob('*.pth'))
+        record = (tmp_path / kind / 'run/last_checkpoint').read_text()
+        assert record in Cloud.content and not os.path.exists('data/run')
+    assert left[0] == left[1] and 'epoch_5.pth' in left[1]
+    assert any(name.startswith('best_top1') for name in left[1])
+
+
 def in_the_cloud(tmp_path, monkeypatch, kind, **hook):
     """What a run leaves there, and the order of what it did."""
     monkeypatch.setattr(Cloud, 'content', {})

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmcv.transforms import LoadImageFromFile
+from mmdet.engine.hooks import DetVisualizationHook
 from mmengine.config import Config
 
 from kw_mm.errors import UserError
@@ -20,9 +21,22 @@ def test_every_image_loader_of_the_training_set_may_leave_images_out():
     cfg = config([load, dict(type='Resize', scale=8)], [nested])
     skip_bad_images(cfg)
     first, second = cfg.train_dataloader.dataset.dataset.datasets
-    assert first.pipeline == [dict(load, ignore_empty=True), dict(type='Resize', scale=8)]
+    careful = dict(type='KWLoadImageFromFile', backend_args=None, ignore_empty=True)
+    assert first.pipeline == [careful, dict(type='Resize', scale=8)]
     assert second.pipeline[0].transforms == [[dict(type='KWLoadImageFromFile', ignore_empty=True)]]
     assert cfg.test_dataloader.dataset.pipeline[0] == load
+
+
+def test_pipelines_that_hooks_put_in_later_may_leave_images_out():
+    later = [dict(type=LoadImageFromFile), dict(type='Resize', scale=8)]
+    cfg = config([dict(type='KWLoadImageFromFile')])
+    hook = dict(type='mmdet.PipelineSwitchHook', switch_epoch=1, switch_pipeline=later)
+    cfg.custom_hooks = [dict(type='EpochSeedHook'), hook]
+    skip_bad_images(cfg)
+    assert cfg.custom_hooks[1].switch_pipeline == [
+        dict(type='KWLoadImageFromFile', ignore_empty=True),
+        dict(type='Resize', scale=8),
+    ]
 
 
 def test_without_an_image_loader_the_option_is_refused():
@@ -49,6 +63,15 @@ def test_drawing_hooks_are_known_by_their_class(tmp_path):
     assert _show(cfg, str(tmp_path)) == str(tmp_path / 'predictions.json')
     cfg.default_hooks.visualization = dict(type='mmpretrain.VisualizationHook')
     assert _show(cfg, str(tmp_path)) is None and cfg.default_hooks.visualization.enable
+
+
+@pytest.mark.parametrize('kind', ['DetVisualizationHook', DetVisualizationHook], ids=str)
+def test_pictures_are_drawn_as_they_were_loaded(tmp_path, kind):
+    hooks = dict(visualization=dict(type=kind, score_thr=0.5))
+    cfg = Config(dict(default_scope='mmdet', default_hooks=hooks))
+    _show(cfg, str(tmp_path))
+    drawn = cfg.default_hooks.visualization
+    assert (drawn.type, drawn.score_thr, drawn.draw) == ('KWDetVisualizationHook', 0.5, True)
 
 
 def join_group(file):

@@ -90,6 +90,7 @@ def test_it_finds_layers_inside_a_model_wrapper():
         logger=logging.getLogger(),
         train_dataloader=[0] * 4,
         iter=3,
+        max_iters=8,
         hooks=[],
         message_hub=SimpleNamespace(update_scalar=lambda *args: None),
     )
@@ -128,6 +129,7 @@ def hook_on(model, iteration, **options):
         logger=logging.getLogger(),
         train_dataloader=[0] * 5,
         iter=iteration,
+        max_iters=100,
         hooks=[],
         message_hub=SimpleNamespace(update_scalar=lambda *args: None),
     )
