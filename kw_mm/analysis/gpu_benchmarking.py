@@ -8,6 +8,7 @@ are measured. On a CPU the same runs as a rehearsal, without graphs.
 import gc
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -113,7 +114,9 @@ def measure_all(
 
 
 def makes_sense(setting: Setting, way: str, run: str) -> bool:
-    """Whether a variant differs from the others: compiled code is no reference, nor recomputes."""
+    """Whether a variant is there: CPUs have no graphs, compiled code no reference path."""
+    if run == 'graph' and 'cuda' not in setting.device:
+        return False
     if run == 'compiled' and way in ('reference', 'recomputed'):
         return False
     return way != 'recomputed' or (setting.mode == 'train' and setting.has_warehouses)
@@ -228,7 +231,8 @@ def milliseconds(step: Callable[[], object], device: str) -> float:
 
 def forget(device: str) -> None:
     """Give back what a variant held, graphs and compiled code included."""
-    torch._dynamo.reset()
+    if 'torch._dynamo' in sys.modules:
+        torch._dynamo.reset()
     gc.collect()
     if 'cuda' in device:
         torch.cuda.empty_cache()
