@@ -71,7 +71,7 @@ REHEARSALS = {
     'triton': (
         'test_operators.py test_networks.py',
         'triton-pointwise-3-nhwc-torch.float32 or triton-3x3_groups-1-nchw-torch.float32'
-        ' or conv-3x3_stride-3-nchw-torch.float32 or conv-all_different-1-nhwc-torch.float32'
+        ' or conv-3x3_stride-3-nhwc-torch.float32 or conv-all_different-1-nhwc-torch.float32'
         ' or conv-3x3-1-nhwc-torch.float16 or (triton and -5- and attention)'
         ' or (triton and whole) or say or (triton-conv-kept-nhwc) or ends',
         15,

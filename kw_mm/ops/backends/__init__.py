@@ -34,8 +34,8 @@ REFERENCE, EXPORTED, TORCH, CPU, CUDA = (
     CudaBackend(),
 )
 BACKEND_VARIABLE = 'KW_MM_BACKEND'
-# What a user may name. 'auto' chooses by the device; 'triton-conv' has no limit to the size of maps
-# that are convolved by Triton.
+# What a user may name. 'auto' chooses by the device; 'triton-conv' has no limit to the size of
+# channels-last maps that are convolved by Triton.
 BACKEND_NAMES = ('auto', 'torch', 'cuda', 'triton', 'triton-conv')
 
 _asked: ContextVar[str] = ContextVar('kw_mm backend', default='')

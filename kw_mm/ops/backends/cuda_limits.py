@@ -10,8 +10,8 @@ from what others report of libraries' grouped convolutions. ``tools/benchmark.py
 MOST_IN_TURN = 8
 # Bytes of all patches; above them images are convolved in turn, however many.
 MOST_PATCHES = 4 * 2**30
-# Positions of an output (H W) up to which Triton's convolution is taken, of several images; 0 for
-# never.
+# Positions of an output (H W) up to which Triton's convolution is taken, of several channels-last
+# images; 0 for never.
 MOST_POSITIONS_IN_TRITON = 0
 # Blocks of the mixing products: rows (mixtures of all images), and cells summed at a time.
 MIXING_ROWS, MIXING_DEPTH = 64, 64

@@ -25,6 +25,7 @@ from ..triton_ops.launching import PRODUCT_DTYPES
 from ..triton_ops.mixing_kernels import add_mix_by_cells, mix, mix_by_cells, mix_by_rows
 from .cuda import CudaBackend
 from .cuda_limits import MOST_POSITIONS_IN_TRITON
+from .torch import is_channels_last
 
 LEAST_CAPABILITY = (8, 0)  # bfloat16 products
 logger = logging.getLogger('kw_mm')
@@ -120,6 +121,7 @@ class TritonBackend(CudaBackend):
             or pads is None
             or dtype not in PRODUCT_DTYPES
             or len(x) == 1
+            or not is_channels_last(x)  # others would be loaded element by element
             or height * width > self.most_positions
         ):
             return super().conv2d(x, kernels, bias, geometry, keep_format=keep_format)

@@ -49,7 +49,6 @@ def _hidden_kernel(
     for first in range(0, channels, DEEP):
         c = first + tl.arange(0, DEEP)
         there = c < channels
-        c = tl.minimum(c, channels - 1)
         a = tl.load(
             pooled + image[:, None] * channels + c[None, :],
             mask=real[:, None] & there[None, :],
@@ -107,7 +106,6 @@ def _weights_kernel(
     for first in range(0, units, DEEP):
         unit = first + tl.arange(0, DEEP)
         there = unit < units
-        unit = tl.minimum(unit, units - 1)
         a = tl.load(
             hidden + image[:, None] * units + unit[None, :],
             mask=real[:, None] & there[None, :],

@@ -53,7 +53,7 @@ def _columns(number, cell_out, cell_in, HIGH: tl.constexpr, WIDE: tl.constexpr):
     place = tl.arange(0, HIGH * WIDE)
     r = (number // wide_blocks) * HIGH + place // WIDE
     c = (number % wide_blocks) * WIDE + place % WIDE
-    return tl.minimum(r, cell_out - 1), tl.minimum(c, cell_in - 1), (r < cell_out) & (c < cell_in)
+    return r, c, (r < cell_out) & (c < cell_in)
 
 
 @triton.jit
