@@ -137,9 +137,7 @@ for name in tests shapes goals compiled install detector training; do part "$nam
 
 echo; echo "== short tables"
 grep -hE '^(FAILED|ERROR)|passed|failed' "$results/tests.log" 2>/dev/null | tail -30
-for page in shapes_detection shapes_classification; do
-  [ -f "$results/$page.md" ] && { echo "-- $page"; grep -vE '^(#|Measured|Ratios|    )' "$results/$page.md" | head -60; }
-done
+[ -f "$results/shapes.log" ] && { echo "-- shapes: ms, forward and both gradients"; grep '^|' "$results/shapes.log" | grep -v nchw; }
 for page in goals compiled; do
   [ -f "$results/$page.md" ] && { echo "-- $page"; sed -n '/^## Best/,/^## All/p' "$results/$page.md"; }
 done

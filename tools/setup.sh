@@ -61,7 +61,7 @@ card=
   || card=$(python -c 'import torch; print(*torch.cuda.get_device_capability(), sep=".") if torch.version.cuda and torch.cuda.is_available() else print()')
 if [ -n "$card" ]; then
   cuda=$(python -c 'import torch; print(torch.version.cuda)')
-  nvcc=$(command -v "${CUDA_HOME:+$CUDA_HOME/bin/}nvcc" || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
+  nvcc=$(command -v "${CUDA_HOME:+$CUDA_HOME/bin/}nvcc" || ls "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" 2>/dev/null || true)
   others="prebuilt wheels instead: onedl-mmcv for torch 2.9 to 2.12, or mmcv 2.1 for torch 2.1 (docs/getting_started.md); KW_MM_CUDA=no compiles for CPUs only"
   [ -n "$nvcc" ] || die "torch sees a GPU, but there is no CUDA compiler (nvcc) to compile mmcv with; install CUDA $cuda's, or use $others"
   version=$("$nvcc" --version | grep -oE 'release [0-9]+\.[0-9]+' | grep -oE '[0-9.]+')

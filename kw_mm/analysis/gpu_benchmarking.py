@@ -367,7 +367,7 @@ def run_gpu_benchmark(
             write_text(json, dumps(dict(about, records=records), indent=1))
 
     if shapes:
-        from .shape_table import shape_records, shape_report, time_shapes
+        from .shape_table import shape_records, shape_report, short_shapes, time_shapes
 
         timed = time_shapes(
             first,
@@ -375,8 +375,7 @@ def run_gpu_benchmark(
             minutes=minutes,
             after_each=lambda found: write(shape_report(found), shape_records(found)),
         )
-        for heading, table in shape_report(timed).items():
-            print(f'{heading}\n{table}')
+        print(short_shapes(timed))
         return
 
     def after_each(found: list[Measured]) -> None:

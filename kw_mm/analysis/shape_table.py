@@ -4,6 +4,7 @@ Every other choice on a GPU follows from this table; its conclusions belong into
 :mod:`kw_mm.ops.backends.cuda_limits`.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -133,12 +134,19 @@ def convolution_times(
     stored = torch.randn(setting.batch, out, *size, per_group, device=device, dtype=dtype)
     kernels = stored.permute(0, 1, 4, 2, 3)
     found = []
-    for way, convolve in ways_to_convolve(shape).items():
+    for way, convolve in ways_to_convolve(shape, device).items():
         found += _passes(shape, way, order, convolve, x, kernels, device, repetitions)
     return found
 
 
-def ways_to_convolve(shape: LayerShape) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+def triton_runs(device: str) -> bool:
+    """Whether Triton's kernels run on a device; on a CPU they need its interpreter."""
+    return not why_no_triton() and ('cuda' in device or os.environ.get('TRITON_INTERPRET') == '1')
+
+
+def ways_to_convolve(
+    shape: LayerShape, device: str
+) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     """``way -> function of features and kernels``; 'plain' has one kernel for all images."""
     geometry = shape.geometry
     ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -155,7 +163,7 @@ def ways_to_convolve(shape: LayerShape) -> dict[str, Callable[[Tensor, Tensor], 
             ways['patches'] = lambda x, k: (
                 multiply_windows if x.stride(1) == 1 else multiply_patches
             )(x, k, None, geometry)
-        if not why_no_triton():
+        if triton_runs(device):
             ways['triton'] = lambda x, k: triton_conv(x, k, geometry)
     return ways
 
@@ -215,7 +223,7 @@ def mixing_times(shape: LayerShape, setting: Setting, repetitions: int) -> list[
             return backend.kernels(alpha, shared, partition)
 
     found = []
-    for way, backend in ways_to_mix().items():
+    for way, backend in ways_to_mix(device).items():
         try:
             with torch.no_grad():
                 ms = median_time(lambda one=backend: mix(one), device, repetitions)
@@ -233,10 +241,10 @@ def mixing_times(shape: LayerShape, setting: Setting, repetitions: int) -> list[
     return found
 
 
-def ways_to_mix() -> dict[str, Backend]:
+def ways_to_mix(device: str) -> dict[str, Backend]:
     """The backends whose mixing differs."""
     found: dict[str, Any] = {'torch': backend_called('torch')}
-    if not why_no_triton():
+    if triton_runs(device):
         found['triton'] = backend_called('triton')
     return found
 
@@ -251,7 +259,7 @@ def attention_times(shape: LayerShape, setting: Setting, repetitions: int) -> li
             nn.init.uniform_(tensor, 0.1, 1)
     pooled = torch.randn(setting.batch, shape.in_channels, device=device).requires_grad_()
     temperature, found = torch.tensor(0.5, device=device), []
-    for way in ways_to_mix():
+    for way in ways_to_mix(device):
         try:
             with use_backend(way):
                 with torch.no_grad():
@@ -303,6 +311,32 @@ def shape_report(found: Sequence[Timing]) -> dict[str, str]:
             rows.append([shape.words, shape.count, order, *cells, _fastest(by_way)])
         tables[f'{part} (ms)'] = markdown(['layer', 'count', 'order', *ways, 'fastest'], rows)
     return tables
+
+
+def short_shapes(found: Sequence[Timing]) -> str:
+    """One row a layer: milliseconds of each way, forward and both gradients together."""
+    layers = list(dict.fromkeys((one.shape, one.order) for one in found if one.order))
+    ways = list(dict.fromkeys(one.way for one in found if one.order))
+    others = list(dict.fromkeys((one.part, one.way) for one in found if not one.order))
+    rows = []
+    for shape, order in layers:
+        cells = [_sum(found, shape, order, PASSES, way) for way in ways]
+        cells += [_sum(found, shape, '', (part,), way) for part, way in others]
+        rows.append([shape.words, shape.count, order, *cells])
+    names = [f'{part}: {way}' for part, way in others]
+    return markdown(['layer', 'count', 'order', *ways, *names], rows)
+
+
+def _sum(
+    found: Sequence[Timing], shape: LayerShape, order: str, parts: Sequence[str], way: str
+) -> str:
+    times = [
+        one.ms
+        for one in found
+        if (one.shape, one.order, one.way) == (shape, order, way) and one.part in parts
+    ]
+    total = sum(times) if len(times) == len(parts) else float('nan')
+    return f'{total:.3f}' if total == total else '-'
 
 
 def shape_records(found: Sequence[Timing]) -> list[dict[str, Any]]:

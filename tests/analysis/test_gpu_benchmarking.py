@@ -18,7 +18,7 @@ from kw_mm.analysis.gpu_benchmarking import (
     report_of,
     table_of,
 )
-from kw_mm.analysis.shape_table import layer_shapes, shape_report, time_shapes
+from kw_mm.analysis.shape_table import layer_shapes, shape_report, short_shapes, time_shapes
 from kw_mm.analysis.variants import Setting, build, build_backbone, check_setting, model_config
 from kw_mm.errors import UserError
 from kw_mm.warehouse import kw_layers
@@ -118,7 +118,10 @@ def test_shapes_are_timed_in_every_way(monkeypatch):
     layers = layer_shapes(SMALL)
     few = [layers[0], next(one for one in layers if one.geometry.is_pointwise)]
     monkeypatch.setattr('kw_mm.analysis.shape_table.layer_shapes', lambda setting: few)
-    tables = shape_report(time_shapes(SMALL, 1))
+    timed = time_shapes(SMALL, 1)
+    tables, short = shape_report(timed), short_shapes(timed).splitlines()
+    assert len(short) == 2 + 2 * len(few) and 'mixing: torch' in short[0]
+    assert not any(' nan ' in line for line in short)
     assert {'forward (ms)', 'by features (ms)', 'by kernels (ms)', 'mixing (ms)'} <= set(tables)
     header, _, *rows = tables['forward (ms)'].splitlines()
     assert all(way in header for way in ('plain', 'grouped', 'in turn', 'patches', 'bmm'))
