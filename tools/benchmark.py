@@ -83,6 +83,11 @@ def parse_args() -> argparse.Namespace:
         '--goals', action='store_true', help='measure what goals are set for; --model and sizes off'
     )
     gpu.add_argument('--shapes', action='store_true', help='a table of layer shapes instead')
+    gpu.add_argument(
+        '--detector',
+        action='store_true',
+        help='instead, training iterations of Mask R-CNN R50, plain and KW 1x; needs OpenMMLab',
+    )
     gpu.add_argument('--minutes', type=float, default=float('inf'), help='when to begin no more')
     gpu.add_argument(
         '--report',
@@ -114,7 +119,7 @@ def main() -> None:
         for model in args.model
         for mode in args.mode
     ]
-    is_rehearsal = bool(args.ways or args.goals or args.shapes or args.report)
+    is_rehearsal = bool(args.ways or args.goals or args.shapes or args.detector or args.report)
     if is_rehearsal or ('cuda' in args.device and not args.profile):
         from kw_mm.analysis.gpu_benchmarking import run_gpu_benchmark
 
@@ -133,7 +138,7 @@ def main() -> None:
 
 
 def _gpu_options(args: argparse.Namespace) -> dict:
-    names = ('runs', 'repetitions', 'goals', 'shapes', 'minutes', 'report', 'json')
+    names = ('runs', 'repetitions', 'goals', 'shapes', 'detector', 'minutes', 'report', 'json')
     return {name: getattr(args, name) for name in names}
 
 

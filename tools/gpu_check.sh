@@ -92,6 +92,12 @@ install() {
 }
 detector() {
   export PYTHONPATH="$site:$PYTHONPATH"
+  "$python" tools/check_cuda_ops.py
+  if [ "$device" = cuda ]; then
+    benchmark --detector --size 800 1344 --report "$results/detector.md"
+  else
+    "$python" tools/benchmark.py --device cpu --detector --size 64 96 --repetitions 1 --report "$results/detector.md"
+  fi
   "$python" -m pytest -q -m gpu -p no:cacheprovider tests/gpu/test_openmmlab.py
 }
 # Static, KW and ODConv from scratch for equal minutes on synthetic shapes drawn here; held-out AP of each.
@@ -141,5 +147,6 @@ grep -hE '^(FAILED|ERROR)|passed|failed' "$results/tests.log" 2>/dev/null | tail
 for page in goals compiled; do
   [ -f "$results/$page.md" ] && { echo "-- $page"; sed -n '/^## Best/,/^## All/p' "$results/$page.md"; }
 done
+[ -f "$results/detector.log" ] && grep -E '^\||^RoIAlign|passed|failed' "$results/detector.log"
 [ -f "$results/training.log" ] && grep -E 'mAP|^==' "$results/training.log"
 echo "-- parts"; cat "$summary"

@@ -329,6 +329,7 @@ def run_gpu_benchmark(
     repetitions: int,
     goals: bool,
     shapes: bool,
+    detector: bool,
     minutes: float,
     report: str | None,
     json: str | None,
@@ -343,6 +344,7 @@ def run_gpu_benchmark(
         repetitions: Timed steps of each variant.
         goals: Whether to measure ``GOALS`` instead of ``settings``, in their memory order.
         shapes: Whether to print the table of layer shapes instead.
+        detector: Whether to measure whole training iterations of a detector instead.
         minutes: When to begin no more.
         report: File for a page, written after each row.
         json: File for all numbers, likewise.
@@ -376,6 +378,16 @@ def run_gpu_benchmark(
             after_each=lambda found: write(shape_report(found), shape_records(found)),
         )
         print(short_shapes(timed))
+        return
+
+    if detector:
+        from .detector_benchmarking import detector_table, measure_detectors
+
+        height, width = first.size
+        iterations = measure_detectors(first.device, first.dtype, repetitions, (height, width))
+        heading = f'Mask R-CNN R50, training, 2 images of {height} x {width}, {first.dtype}'
+        write({heading: detector_table(iterations)}, [one._asdict() for one in iterations])
+        print(detector_table(iterations))
         return
 
     def after_each(found: list[Measured]) -> None:

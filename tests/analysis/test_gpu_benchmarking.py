@@ -7,7 +7,7 @@ import torch
 from in_process import run_here
 from torch import nn
 
-from kw_mm.analysis import variants
+from kw_mm.analysis import detector_benchmarking, variants
 from kw_mm.analysis.bare_networks import build_bare
 from kw_mm.analysis.gpu_benchmarking import (
     GOALS,
@@ -147,6 +147,13 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         monkeypatch=monkeypatch,
     )
     assert failed.code == 2 and 'there is no such folder' in failed.error
+
+
+def test_detectors_take_turns(monkeypatch):
+    monkeypatch.setattr(detector_benchmarking, 'DETECTORS', 2 * ('demo/mask_rcnn_kw_shapes',))
+    found = detector_benchmarking.measure_detectors('cpu', 'float32', 1, (64, 96))
+    assert found[0].ratio == 1 and all(one.median > 0 for one in found)
+    assert detector_benchmarking.detector_table(found).count('mask_rcnn_kw_shapes') == 2
 
 
 def test_attention_of_a_bare_network_trains():
