@@ -1,13 +1,14 @@
 """What a benchmark compares: a dynamic network with the plain one, computed in several ways."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.registry import MODELS
 from torch import nn
 
 from ..errors import UserError
+from .bare_networks import build_bare
 
 
 class Network(NamedTuple):
@@ -153,7 +154,7 @@ def build(setting: Setting, variant: str) -> nn.Module:
     cfg = model_config(setting.model, static=variant.startswith('plain'))
     if 'recomputed' in variant:
         cfg['assemble_checkpoint'] = True
-    model = MODELS.build(cfg).to(setting.device).train(setting.mode == 'train')
+    model = build_backbone(cfg, setting.model).to(setting.device).train(setting.mode == 'train')
     if variant == 'reference' and hasattr(model, 'warehouses'):
         for warehouse in model.warehouses.values():  # as published, cell after cell in memory
             warehouse.cells.data = warehouse.cells.data.contiguous()
@@ -162,3 +163,34 @@ def build(setting: Setting, variant: str) -> nn.Module:
     if setting.channels_last:
         model.to(memory_format=torch.channels_last)
     return torch.compile(model) if 'compiled' in variant else model
+
+
+def has_openmmlab() -> bool:
+    """Whether what builds our backbones is installed."""
+    return all(find_spec(name) for name in ('mmengine', 'mmcv', 'mmpretrain'))
+
+
+def build_backbone(cfg: dict[str, Any], name: str) -> nn.Module:
+    """The backbone of a config, or its like where OpenMMLab is not installed.
+
+    Args:
+        cfg: From :func:`model_config`.
+        name: Kind and network, e.g. 'kw4x-r50'.
+
+    Raises:
+        UserError: A kind that needs OpenMMLab.
+    """
+    if has_openmmlab():
+        from mmengine.registry import MODELS
+
+        return MODELS.build(cfg)
+    kind, _, network = name.partition('-')
+    if cfg['type'].startswith('Static'):
+        return build_bare(network, 'static', {})
+    if KINDS[kind].backbone == 'kw':
+        options = {key: cfg[key] for key in ('budget', 'assemble_checkpoint') if key in cfg}
+        return build_bare(network, 'kw', options)
+    conv = dict(cfg['conv'])
+    if conv.pop('type') != 'ODConv2d':
+        raise UserError(f'{kind} needs OpenMMLab, which is not installed; use kw1x or odconv4x')
+    return build_bare(network, 'odconv', conv)

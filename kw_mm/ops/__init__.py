@@ -1,6 +1,6 @@
 """Operators in which every image of the batch has its own kernel. They need torch only."""
 
-from .backends import backend_for
+from .backends import backend_for, use_backend
 from .conv import conv2d_per_image, convolve
 from .conv3d import Geometry3d, conv3d_per_image
 from .geometry import Geometry, HasGeometry
@@ -29,4 +29,5 @@ __all__ = [
     'mixed_kernels',
     'mixed_linear',
     'reference_path',
+    'use_backend',
 ]

@@ -1,6 +1,7 @@
 """What attention branches have in common: width, normalisation and first values."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,6 +17,29 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     'none': nn.Identity,
 }
 MIN_HIDDEN = 16
+
+
+class ContrastingBranch(NamedTuple):
+    """A KernelWarehouse branch of the published form, for a backend that may fuse it.
+
+    alpha = tau beta + (1 - tau) z / (sum |z| + eps) with z = fc2(relu(norm(fc1(pooled)))).
+
+    Args:
+        fc1, norm, fc2: Its layers.
+        beta (Tensor): Start attention, shape (m, columns); columns are n, or n + 1 with a zero
+            cell.
+        temperature (Tensor): tau, a scalar.
+        num_cells: n.
+        eps: What keeps the divisor above 0.
+    """
+
+    fc1: nn.Module
+    norm: nn.Module
+    fc2: nn.Module
+    beta: Tensor
+    temperature: Tensor
+    num_cells: int
+    eps: float
 
 
 class AttentionBranch(nn.Module):

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .branch import ContrastingBranch
 from .conv3d import Geometry3d, grouped_conv3d
 from .geometry import Geometry
 from .linear import linear_per_image
@@ -28,6 +29,10 @@ class Backend(ABC):
     @abstractmethod
     def pool(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Global average (B, C) of features (B, C, H, W), and the features, to be used once."""
+
+    def attend(self, pooled: Tensor, branch: ContrastingBranch) -> Tensor | None:
+        """Attention (B, m, n) of a branch; None where its own layers are as good."""
+        return None
 
     @abstractmethod
     def kernels(

@@ -32,7 +32,7 @@ new tensors. Instead:
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -107,26 +107,17 @@ class _ForwardPass:
             self.casts[dtype] = cells.to(dtype)
         return self.casts[dtype]
 
-    def add(self, rows: Tensor, grad: Tensor, dtype: torch.dtype) -> None:
+    def add(self, rows: Tensor, grad: Tensor, dtype: torch.dtype, products: Products) -> None:
         """Add a layer's share.
 
         Args:
             rows (Tensor): Its attention, shape (B m, n).
-            grad (Tensor): Gradient of its mixtures, shape (cell_out, B m, cell_in).
+            grad (Tensor): Gradient of what its product gave.
             dtype: The cells'.
+            products: Whose gradient it is.
         """
-        sums, current = self.sums, torch._C._current_graph_task_id()
-        if grad.shape[-1] == 1:  # depthwise, as in `product`
-            share = torch.mm(grad[..., 0], rows).unsqueeze(-1).to(dtype)
-            sums[current] = sums[current].add_(share) if current in sums else share
-            return
-        weights = rows.t().expand(len(grad), -1, -1)
-        if current not in sums:
-            sums[current] = torch.bmm(weights, grad).to(dtype)
-        elif grad.dtype == dtype:
-            sums[current].baddbmm_(weights, grad)
-        else:
-            sums[current] += torch.bmm(weights, grad)
+        current = torch._C._current_graph_task_id()
+        self.sums[current] = products.by_cells(rows, grad, dtype, self.sums.get(current))
 
 
 def _state(cells: Tensor) -> tuple[int, bool]:
@@ -162,36 +153,77 @@ class _Mix(torch.autograd.Function):
         token: Tensor,
         forward_pass: _ForwardPass,
         dtype: torch.dtype,
+        products: Products,
     ) -> Tensor:
         ctx.forward_pass, ctx.dtypes = forward_pass, (rows.dtype, cells.dtype)
-        seen_rows, seen_cells = rows.to(dtype), forward_pass.cast(cells, dtype)
-        ctx.save_for_backward(rows, cells, seen_rows, seen_cells)
-        return product(seen_rows, seen_cells)
+        ctx.products = products
+        cast = forward_pass.cast(cells, dtype)
+        seen = products.rows(rows, dtype)
+        ctx.save_for_backward(rows, cells, seen, cast)
+        return products.mix(seen, cast)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         given_rows, given_cells, rows, cells = ctx.saved_tensors
         if is_recorded():
-            given = given_rows, given_cells
-            by_rows, by_cells = composite_gradients(_product_in(rows.dtype), given, grad)
-            return by_rows, by_cells, None, None, None
+            composite = partial(ctx.products.composite, dtype=cells.dtype)
+            by_rows, by_cells = composite_gradients(composite, (given_rows, given_cells), grad)
+            return by_rows, by_cells, None, None, None, None
         of_rows, of_cells = ctx.dtypes
-        grad = grad.contiguous()
+        products = ctx.products
+        grad = products.gradient(grad)
         if ctx.needs_input_grad[1]:
-            ctx.forward_pass.add(rows, grad, of_cells)
-        by_rows = _by_rows(grad, cells).to(of_rows) if ctx.needs_input_grad[0] else None
-        return by_rows, None, None, None, None
+            ctx.forward_pass.add(rows, grad, of_cells, products)
+        by_rows = products.by_rows(grad, cells).to(of_rows) if ctx.needs_input_grad[0] else None
+        return by_rows, None, None, None, None, None
 
 
-def _product_in(dtype: torch.dtype) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda rows, cells: product(rows.to(dtype), cells.to(dtype))
+class Products:
+    """The product that mixes cells and its two gradients, in operators of torch.
+
+    A backend may have others, which give kernels in an order of their own.
+    """
+
+    def rows(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """Attention, shape (B m, n), as it is multiplied and kept."""
+        return rows.to(dtype)
+
+    def mix(self, rows: Tensor, cells: Tensor) -> Tensor:
+        """The mixtures, shape (cell_out, B m, cell_in)."""
+        return product(rows, cells)
+
+    def composite(self, rows: Tensor, cells: Tensor, dtype: torch.dtype) -> Tensor:
+        """What :meth:`mix` gives, in operators whose gradients have gradients."""
+        return product(rows.to(dtype), cells.to(dtype))
+
+    def gradient(self, grad: Tensor) -> Tensor:
+        """The mixtures' gradient as the other methods take it."""
+        return grad.contiguous()
+
+    def by_rows(self, grad: Tensor, cells: Tensor) -> Tensor:
+        """The attention's gradient, shape (B m, n)."""
+        if cells.shape[-1] == 1:
+            return torch.mm(grad[..., 0].t(), cells[..., 0].t())
+        return torch.bmm(grad, cells.permute(1, 2, 0)).sum(dim=0)
+
+    def by_cells(
+        self, rows: Tensor, grad: Tensor, dtype: torch.dtype, total: Tensor | None
+    ) -> Tensor:
+        """The cells' gradient, shape (cell_out, n, cell_in), added to what there is, in place."""
+        if grad.shape[-1] == 1:  # depthwise, as in `product`
+            share = torch.mm(grad[..., 0], rows).unsqueeze(-1).to(dtype)
+            return share if total is None else total.add_(share)
+        weights = rows.t().expand(len(grad), -1, -1)
+        if total is None:
+            return torch.bmm(weights, grad).to(dtype)
+        if grad.dtype == dtype:
+            return total.baddbmm_(weights, grad)
+        return total.add_(torch.bmm(weights, grad))
 
 
-def _by_rows(grad: Tensor, cells: Tensor) -> Tensor:
-    """The attention's gradient, shape (B m, n), from the mixtures', (cell_out, B m, cell_in)."""
-    if cells.shape[-1] == 1:
-        return torch.mm(grad[..., 0].t(), cells[..., 0].t())
-    return torch.bmm(grad, cells.permute(1, 2, 0)).sum(dim=0)
+COMPOSITE = Products()
 
 
 def product(rows: Tensor, cells: Tensor, out: Tensor | None = None) -> Tensor:
@@ -226,12 +258,37 @@ def mix_cells(alpha: Tensor, cells: SharedCells) -> Tensor:
     Returns:
         Tensor: Shape (cell_out, B m, cell_in), under autocast in its dtype, else in the cells'.
     """
-    rows, values = alpha.flatten(0, 1), cells.values
-    device = values.device.type
-    dtype = autocast_dtype(device) or values.dtype
-    if cells.gradients is None or not needs_gradients(alpha, values) or is_traced():
-        return product(rows.to(dtype), values.to(dtype))
-    with without_autocast(device):
-        current = cells.gradients.forward_pass(values)
-        mixtures: Tensor = _Mix.apply(rows, values, current.token, current, dtype)
-        return mixtures
+    dtype = mixing_dtype(cells.values)
+    if is_shared(alpha, cells):
+        return mix_shared(alpha, cells, dtype, COMPOSITE)
+    return product(alpha.flatten(0, 1).to(dtype), cells.values.to(dtype))
+
+
+def mixing_dtype(cells: Tensor) -> torch.dtype:
+    """What cells are mixed in: under autocast its dtype, else their own."""
+    return autocast_dtype(cells.device.type) or cells.dtype
+
+
+def is_shared(alpha: Tensor, cells: SharedCells) -> bool:
+    """Whether gradients of the cells are collected around autograd."""
+    recorded = cells.gradients is not None and needs_gradients(alpha, cells.values)
+    return recorded and not is_traced()
+
+
+def mix_shared(alpha: Tensor, cells: SharedCells, dtype: torch.dtype, products: Products) -> Tensor:
+    """Mix cells whose gradients are collected around autograd.
+
+    Args:
+        alpha, cells: As in :func:`mix_cells`.
+        dtype: To mix in.
+        products: How to multiply.
+
+    Returns:
+        Tensor: What ``products.mix`` gives.
+    """
+    assert cells.gradients is not None
+    with without_autocast(cells.values.device.type):
+        current = cells.gradients.forward_pass(cells.values)
+        rows = alpha.flatten(0, 1)
+        mixed: Tensor = _Mix.apply(rows, cells.values, current.token, current, dtype, products)
+        return mixed

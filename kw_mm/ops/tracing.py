@@ -1,9 +1,21 @@
 """Whether a compiler, an exporter, a tracer or a transform is watching."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch.autograd import forward_ad
+
+Chosen = TypeVar('Chosen')
+
+
+def constant_when_compiled(choose: Callable[[], Chosen]) -> Callable[[], Chosen]:
+    """Decorate a function whose result compiled code keeps.
+
+    :func:`torch.compiler.assume_constant_result` does the same, and imports the compiler for it.
+    """
+    choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return choose
 
 
 def is_compiling() -> bool:

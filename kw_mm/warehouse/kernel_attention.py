@@ -10,9 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..ops.branch import AttentionBranch, Norm, build_norm, check_batch, hidden_units, init_linear
+from ..ops import backend_for
+from ..ops.branch import (
+    AttentionBranch,
+    ContrastingBranch,
+    Norm,
+    build_norm,
+    check_batch,
+    hidden_units,
+    init_linear,
+)
 from ..validation import check_choice
-from .attention_functions import ATTENTION_FUNCTIONS, weigh_cells
+from .attention_functions import ATTENTION_FUNCTIONS, EPS, weigh_cells
 from .initialization import Start, beta_of
 
 
@@ -63,6 +72,16 @@ class KernelAttention(AttentionBranch):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 init_linear(module)
+
+    @property
+    def is_contrasting(self) -> bool:
+        """Whether it is of the form that a backend may fuse."""
+        return self.function == 'caf' and type(self).logits is KernelAttention.logits
+
+    def _as_branch(self, temperature: Tensor) -> ContrastingBranch:
+        return ContrastingBranch(
+            self.fc1, self.norm1, self.fc2, self.beta, temperature, self.num_cells, EPS
+        )
 
     def _build_logits(self, hidden: int, start: Start) -> None:
         self.fc2 = nn.Linear(hidden, self.beta.numel())
@@ -126,9 +145,12 @@ class KernelAttention(AttentionBranch):
         Raises:
             ValueError: One image per GPU in training with a batch norm.
         """
-        hidden = self.fc1(pooled)
-        check_batch(self.norm1, hidden, 'KernelWarehouse')
-        hidden = self.relu(self.norm1(hidden))
+        check_batch(self.norm1, pooled, 'KernelWarehouse')
+        if self.is_contrasting:
+            fused = backend_for(pooled).attend(pooled, self._as_branch(temperature))
+            if fused is not None:
+                return fused
+        hidden = self.relu(self.norm1(self.fc1(pooled)))
         alpha = weigh_cells(self.logits(hidden), self.beta, temperature, self.function)
         return alpha[..., : self.num_cells]
 

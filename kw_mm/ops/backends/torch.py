@@ -134,8 +134,8 @@ class Patches(torch.autograd.Function):
         windows = grad.reshape(batch, *geometry.kernel_size, channels, rows, columns)
         for i in range(geometry.kernel_size[0]):
             for j in range(geometry.kernel_size[1]):
-                down = _positions(i * geometry.dilation[0], rows, geometry.stride[0])
-                across = _positions(j * geometry.dilation[1], columns, geometry.stride[1])
+                down = positions(i * geometry.dilation[0], rows, geometry.stride[0])
+                across = positions(j * geometry.dilation[1], columns, geometry.stride[1])
                 padded[:, :, down, across].add_(windows[:, i, j])
         return padded[:, :, top : top + height, left : left + width], None
 
@@ -153,7 +153,8 @@ def patches_of(x: Tensor, geometry: Geometry) -> Tensor:
     return windows.reshape(len(x), -1, height * width)
 
 
-def _positions(first: int, count: int, step: int) -> slice:
+def positions(first: int, count: int, step: int) -> slice:
+    """``count`` positions from the first on, in steps."""
     return slice(first, first + (count - 1) * step + 1, step)
 
 

@@ -1,0 +1,17 @@
+"""Every number that decides how something is computed on a GPU.
+
+NOT MEASURED: no GPU was at hand yet. These follow from counting bytes, operations and launches, and
+from what others report of libraries' grouped convolutions. ``tools/benchmark.py --device cuda
+--shapes`` prints, for each layer shape, what each computation takes; put what it finds here.
+"""
+
+# k x k, several images, one group: up to this many images one ordinary convolution each, above it
+# patches and one matrix product.
+MOST_IN_TURN = 8
+# Bytes of all patches; above them images are convolved in turn, however many.
+MOST_PATCHES = 4 * 2**30
+# Positions of an output (H W) up to which Triton's convolution is taken, of several channels-last
+# images; 0 for never.
+MOST_POSITIONS_IN_TRITON = 0
+# Blocks of the mixing products: rows (mixtures of all images), and cells summed at a time.
+MIXING_ROWS, MIXING_DEPTH = 64, 64

@@ -1,0 +1,43 @@
+"""Where the tests of ``tests/gpu`` run: on a GPU, or as a rehearsal on a CPU. Needs torch only.
+
+``KW_MM_TEST_DEVICE=cpu`` rehearses; with ``TRITON_INTERPRET=1`` Triton's kernels take part, in its
+interpreter, which has no bfloat16.
+"""
+
+import os
+
+import pytest
+import torch
+
+DEVICE = os.environ.get('KW_MM_TEST_DEVICE', 'cuda')
+REHEARSED = DEVICE == 'cpu'
+INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
+BACKENDS = ('torch', 'cuda', 'triton', 'triton-conv')
+
+
+def why_not(device: str = DEVICE) -> str:
+    """Why nothing can be tested on the device; empty where it can."""
+    if device == 'cuda' and not torch.cuda.is_available():
+        return 'torch sees no GPU; KW_MM_TEST_DEVICE=cpu rehearses these tests'
+    return ''
+
+
+def skip_without(backend: str, dtype: torch.dtype = torch.float32) -> None:
+    """Skip a test whose backend is not there, or does not compute in a dtype where it runs."""
+    if not backend.startswith('triton'):
+        return
+    from kw_mm.ops.backends import why_no_triton
+
+    if reason := why_no_triton():
+        pytest.skip(f'a Triton kernel {reason}')
+    if REHEARSED and not INTERPRETED:
+        pytest.skip('Triton runs on a CPU with TRITON_INTERPRET=1 only')
+    if INTERPRETED and dtype == torch.bfloat16:
+        pytest.skip('the interpreter multiplies the bits of bfloat16, not the numbers')
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Norm of the difference relative to the expected one's, in float64; NaN is infinite."""
+    found, expected = (one.detach().cpu().double() for one in (found, expected))
+    value = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
+    return value if value == value else float('inf')
