@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launching import LEAST, WARPS, blocks, float32_precision, power_of_two
+from .launching import LEAST_BLOCK, WARPS, blocks, float32_precision, power_of_two
 
 MOST_IMAGES = 256  # of a block that holds the batch
 MOST_COLUMNS = 1024  # of a block that holds a mixture's row
@@ -230,7 +230,7 @@ def attend(
     alpha, logits, before, hidden, batch_mean, batch_variance = out
     batch, units = before.shape
     pooled = pooled.contiguous()
-    unit_block = LEAST
+    unit_block = LEAST_BLOCK
     _hidden_kernel[(blocks(units, unit_block),)](
         pooled,
         w1,
@@ -254,7 +254,7 @@ def attend(
         num_warps=WARPS,
     )
     mixtures, columns = beta.shape
-    image_block = LEAST
+    image_block = LEAST_BLOCK
     _weights_kernel[(mixtures, blocks(batch, image_block))](
         hidden,
         w2,
@@ -271,7 +271,7 @@ def attend(
         contrast_eps,
         IMAGES=image_block,
         COLUMNS=power_of_two(columns, most=MOST_COLUMNS),
-        DEEP=LEAST,
+        DEEP=LEAST_BLOCK,
         PRECISION=float32_precision(),
         num_warps=WARPS,
     )
@@ -356,7 +356,7 @@ def attend_backward(
     by_hidden, by_w2, by_b2 = rows @ w2, rows.t() @ hidden, rows.sum(dim=0)
     by_before = torch.empty_like(before)
     by_scale, by_shift = torch.empty_like(scale), torch.empty_like(scale)
-    _norm_gradient_kernel[(blocks(units, LEAST),)](
+    _norm_gradient_kernel[(blocks(units, LEAST_BLOCK),)](
         by_hidden,
         before,
         hidden,
@@ -371,7 +371,7 @@ def attend_backward(
         norm_eps,
         OF_BATCH=of_batch,
         IMAGES=power_of_two(batch, most=MOST_IMAGES),
-        UNITS=LEAST,
+        UNITS=LEAST_BLOCK,
         num_warps=WARPS,
     )
     return by_before @ w1, by_before.t() @ pooled, by_scale, by_shift, by_w2, by_b2

@@ -8,10 +8,10 @@ from torch import Tensor
 # in several releases of Triton.
 WARPS = 4
 PRODUCT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-LEAST = 16  # the least side of a block of a matrix product
+LEAST_BLOCK = 16  # the least side of a block of a matrix product
 
 
-def power_of_two(size: int, least: int = LEAST, most: int = 128) -> int:
+def power_of_two(size: int, least: int = LEAST_BLOCK, most: int = 128) -> int:
     """The power of two that covers a size, within bounds."""
     return int(min(most, max(least, triton.next_power_of_2(size))))
 
