@@ -144,7 +144,7 @@ class FDConv2d(ScaledByAxis, DynamicConv2d):
     @property
     def _divisor(self) -> int:
         """m: what the spectrum is divided by in ``dft_weight``."""
-        return min(self.in_channels, self.out_channels) // 2
+        return max(min(self.in_channels, self.out_channels) // 2, 1)
 
     def _branches(self) -> dict[str, nn.Module]:
         names = ('attention', 'band_attention', 'local_attention')

@@ -21,6 +21,7 @@ GEOMETRIES = {
     name: options
     for name, options in {
         **CONVS,
+        'one channel': dict(kernel_size=3, padding=1, in_channels=1, out_channels=3),
         'odd matrix': dict(kernel_size=3, padding=1, in_channels=7),
         'pointwise, grouped': dict(kernel_size=1, groups=4),
         'depthwise': dict(kernel_size=3, padding=1, groups=8, out_channels=8),

@@ -6,8 +6,10 @@ import pytest
 import torch
 from golden import Golden
 from mmdet.registry import DATASETS, MODELS
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from run_tools import ROOT
+from torch import nn
 
 from kw_mm.checkpoints import read_checkpoint
 from kw_mm.checkpoints.state_dicts import for_openmmlab
@@ -113,6 +115,22 @@ def test_frozen_stages(name):
     kinds = {type(module) for module in backbone.modules() if isinstance(module, DynamicConv2d)}
     expected = dict(dyconv=DYConv2d, odconv=ODConv2d, fdconv=FDConv2d)
     assert kinds == {expected[kind] for kind in expected if kind in name}
+
+
+@pytest.mark.parametrize('name', ['mask_rcnn_fdconv_r50', 'faster_rcnn_fdconv_r50'])
+def test_only_norms_of_fdconvs_local_attentions_have_no_weight_decay(name):
+    cfg = load_config(str(ROOT / f'configs/{name}_1x_coco.py'))
+    small = dict(cfg.model.backbone, depth=18, base_channels=24, stem_channels=24, init_cfg=None)
+    model = nn.ModuleDict(dict(backbone=MODELS.build(small)))
+    names = {parameter: key for key, parameter in model.named_parameters()}
+    spared = {
+        names[parameter]
+        for group in build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+        if group['weight_decay'] == 0
+        for parameter in group['params']
+    }
+    assert spared == {key for key in names.values() if '.local_attention.norm.' in key} != set()
+    assert cfg.train_dataloader.batch_size == 4 and cfg.param_scheduler[1].milestones == [10, 11]
 
 
 def test_the_published_augmentation_on_real_images(coco_mini):

@@ -43,7 +43,7 @@ def trained(network):
 @pytest.mark.parametrize(
     'plain, dynamic',
     [
-        (lambda: StaticResNet(18), lambda: DynamicResNet(18, CONV)),
+        (lambda: StaticResNet(18, **SMALL), lambda: DynamicResNet(18, CONV, **SMALL)),
         (lambda: StaticResNet(50), lambda: DynamicResNet(50, CONV)),
         (
             lambda: StaticResNet(18, **SMALL),

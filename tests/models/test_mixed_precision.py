@@ -12,7 +12,7 @@ from half import HALF
 from mmengine.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kw_mm.compared import DYConv2d, ODConv2d
+from kw_mm.compared import DYConv2d, FDConv2d, ODConv2d
 from kw_mm.warehouse import apply_kernel_warehouse
 
 RESNET = dict(depth=18, base_channels=16, stem_channels=16)
@@ -165,7 +165,7 @@ def test_attention_is_in_full_precision(dtype):
 
 
 @pytest.mark.parametrize('dtype', HALF, ids=str)
-@pytest.mark.parametrize('layer', [DYConv2d, ODConv2d])
+@pytest.mark.parametrize('layer', [DYConv2d, FDConv2d, ODConv2d])
 def test_large_features_do_not_overflow_the_compared_attentions(layer, dtype):
     torch.manual_seed(0)
     conv = layer(256, 256, 1).train()

@@ -40,7 +40,12 @@ def test_the_defaults_are_the_published_ones():
         max_attention=4,
     )
     others = {name: getattr(WarehouseOptions(), name) for name in OF_THE_NETWORK}
-    assert others == dict(sharing=None, freeze_warehouses='none', temperature=0.0)
+    assert others == dict(
+        sharing=None,
+        freeze_warehouses='none',
+        train_attention_in_frozen_stages=False,
+        temperature=0.0,
+    )
 
 
 @pytest.mark.parametrize(
