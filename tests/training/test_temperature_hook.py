@@ -60,6 +60,16 @@ def test_the_published_schedule(tmp_path):
     assert 'temperature: 0.8750' in log and 'loss: ' in log
 
 
+def test_an_annealing_that_the_run_is_too_short_for_is_said(tmp_path):
+    run(tmp_path / 'short', dict(type='AttentionTemperatureHook', duration=6))
+    run(tmp_path / 'long', dict(type='AttentionTemperatureHook', duration=3))
+    logs = [next((tmp_path / name).glob('*/*.log')).read_text() for name in ('short', 'long')]
+    words = (
+        'the run ends at temperature 0.5, not 0: annealing takes 24 iterations, and the run has 12'
+    )
+    assert words in logs[0] and 'the run ends at' not in logs[1]
+
+
 def test_iterations_begin_and_end(tmp_path):
     hook = dict(type='AttentionTemperatureHook', duration=5, begin=0.8, end=0.3, by_epoch=False)
     _, seen = run(tmp_path, hook)
