@@ -89,3 +89,14 @@ def test_errors_that_name_what_to_fix_pass_through():
     with pytest.raises(UserError, match='^fix this$'):
         with building('model'):
             raise UserError('fix this')
+
+
+def test_a_file_that_the_disk_refuses(tmp_path, capsys):
+    for place in (tmp_path, tmp_path / 'file/x', tmp_path / ('x' * 300)):
+        (tmp_path / 'file').write_text('')
+        with pytest.raises(SystemExit) as ended:
+            command(lambda place=place: place.write_text('x'))()
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and said.startswith(f"error: '{place}' cannot be read or ")
+    with pytest.raises(FileNotFoundError):  # what is missing has its own words where it is read
+        command(lambda: (tmp_path / 'nowhere/x').read_text())()

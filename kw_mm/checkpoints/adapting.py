@@ -84,7 +84,10 @@ def load_pretrained(module: nn.Module, checkpoint: str, prefix: str | None = Non
             prefix = prefix if prefix.endswith('.') else f'{prefix}.'  # as in mmengine
             entries = under_prefix(entries, prefix)
         if not entries:
-            raise ValueError(f'nothing in it begins with prefix={prefix!r}')
+            raise ValueError(
+                f'nothing in it begins with prefix={prefix!r}; an inherited prefix stays in '
+                'init_cfg until prefix=None takes it away'
+            )
         module.load_state_dict(entries)
     except (ValueError, CheckpointError) as error:
         raise CheckpointError(f'checkpoint {checkpoint!r}: {error}') from error

@@ -9,6 +9,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from ..validation import closest
 
 # option: (what it does, the value at which it does nothing)
@@ -103,6 +105,26 @@ def check_per_stage(option: str, values: Any, number: int, what: str = 'stage') 
             f'{option} must be {number} positive integers, one for each {what}, got '
             f'{option}={values!r}'
         )
+
+
+def set_geometry(conv: nn.Module, *, dilation: int, stride: int | None = None) -> None:
+    """Set dilation, padding and perhaps stride of a 3x3 convolution that is built already.
+
+    Raises:
+        ValueError: It is none of torch's own, such as one that ``conv_cfg`` named.
+    """
+    wanted = dict(dilation=(dilation, dilation), padding=(dilation, dilation))
+    if stride is not None:
+        wanted['stride'] = (stride, stride)
+    if all(tuple(getattr(conv, name)) == value for name, value in wanted.items()):
+        return
+    if type(conv) is not nn.Conv2d:
+        raise ValueError(
+            f'strides, dilations, contract_dilation and multi_grid need plain convolutions, got '
+            f'conv_cfg for {type(conv).__name__}; leave conv_cfg out, or those options'
+        )
+    for name, value in wanted.items():
+        setattr(conv, name, value)
 
 
 def _parameters(backbone: type) -> list[str]:

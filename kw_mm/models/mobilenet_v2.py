@@ -22,7 +22,7 @@ from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
 from .base import CheckpointedStage, KWBackbone, StaticBackbone
 from .dynamic import Blocks, DynamicBackbone, conv_type
-from .inherited import check_known, check_per_stage, take_pretrained
+from .inherited import check_known, check_per_stage, set_geometry, take_pretrained
 from .options import collect_options
 
 LAST_STAGE = 6
@@ -119,9 +119,7 @@ class StaticMobileNetV2(StaticBackbone, MobileNetV2):
             raise ValueError(f'strides must be 1 or 2, got strides={strides!r}')
         for group, (stride, dilation) in enumerate(zip(strides, dilations), start=1):
             block = getattr(self, f'layer{group}')[0]
-            depthwise = block.conv[-2].conv
-            depthwise.stride = (stride, stride)
-            depthwise.padding = depthwise.dilation = (dilation, dilation)
+            set_geometry(block.conv[-2].conv, stride=stride, dilation=dilation)
             channels = block.conv[0].conv.in_channels, block.conv[-1].conv.out_channels
             block.stride, block.use_res_connect = stride, stride == 1 and len(set(channels)) == 1
 

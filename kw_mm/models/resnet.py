@@ -33,7 +33,13 @@ from ..warehouse.budget import Budget, as_budget
 from ..warehouse.sharing import Plan
 from .base import CheckpointedStage, KWBackbone, StaticBackbone
 from .dynamic import Blocks, DynamicBackbone, conv_type
-from .inherited import check_known, check_per_stage, check_without_counterpart, take_pretrained
+from .inherited import (
+    check_known,
+    check_per_stage,
+    check_without_counterpart,
+    set_geometry,
+    take_pretrained,
+)
 from .options import collect_options
 
 DROP_PATH_MODES = ('constant', 'linear')
@@ -154,7 +160,7 @@ class StaticResNet(StaticBackbone, ResNet):
                 grid[0] = dilation // 2
             for block, value in zip(stage, grid):
                 conv = block.conv2 if hasattr(block, 'conv3') else block.conv1
-                conv.padding = conv.dilation = (value, value)
+                set_geometry(conv, dilation=value)
 
 
 def pooled_downsampling(stages: Sequence[int]) -> Prefixes:

@@ -135,3 +135,13 @@ def test_another_network_is_refused_in_one_sentence(make, looks, expected, publi
     ) as error:
         make().load_state_dict(published)
     assert '\n' not in str(error.value)
+
+
+def test_an_inherited_prefix_is_named_with_the_way_out(published, tmp_path):
+    torch.save(published, tmp_path / 'x.pth')
+    inherited = dict(type='Pretrained', checkpoint=str(tmp_path / 'x.pth'), prefix='backbone.')
+    with pytest.raises(CheckpointError, match="prefix='backbone.'; .*prefix=None takes it away"):
+        KWResNet(18, init_cfg=inherited).init_weights()
+    backbone = KWResNet(18, init_cfg={**inherited, 'prefix': None})
+    backbone.init_weights()
+    assert is_loaded(backbone, published)

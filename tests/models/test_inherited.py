@@ -251,6 +251,18 @@ def test_bad_geometry_of_a_mobilenet(make, options, error, message):
         make(**options)
 
 
+def test_geometry_of_other_convolutions_is_not_changed_afterwards():
+    conv = dict(conv_cfg=dict(type='DYConv2d', num_kernels=2))
+    StaticMobileNetV2(0.5, **conv)
+    StaticResNet(18, **SMALL, **conv)
+    for make in (
+        lambda: StaticMobileNetV2(0.5, strides=(1, 2, 2, 1, 1, 1, 1), **conv),
+        lambda: StaticResNet(18, **SMALL, **INHERITED['d8'], multi_grid=(1, 2), **conv),
+    ):
+        with pytest.raises(ValueError, match='need plain convolutions, got conv_cfg for DYConv2d'):
+            make()
+
+
 def test_a_kw_layer_as_conv_cfg_is_answered():
     for kind in ('KWConv2d', 'KWLinear'):
         with pytest.raises(ValueError, match='warehouse that layers share.*ODConv2d'):
