@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launching import LEAST, WARPS, blocks, float32_precision, power_of_two
+from .launching import LEAST, WARPS, blocks, float32_precision, launch, power_of_two
 
 MOST_IMAGES = 256  # of a block that holds the batch
 MOST_COLUMNS = 1024  # of a block that holds a mixture's row
@@ -231,7 +231,9 @@ def attend(
     batch, units = before.shape
     pooled = pooled.contiguous()
     unit_block = LEAST
-    _hidden_kernel[(blocks(units, unit_block),)](
+    launch(
+        _hidden_kernel,
+        (blocks(units, unit_block),),
         pooled,
         w1,
         scale,
@@ -251,11 +253,12 @@ def attend(
         UNITS=unit_block,
         DEEP=power_of_two(pooled.shape[1], most=128 if batch <= 32 else 32),
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     mixtures, columns = beta.shape
     image_block = LEAST
-    _weights_kernel[(mixtures, blocks(batch, image_block))](
+    launch(
+        _weights_kernel,
+        (mixtures, blocks(batch, image_block)),
         hidden,
         w2,
         b2,
@@ -273,7 +276,6 @@ def attend(
         COLUMNS=power_of_two(columns, most=MOST_COLUMNS),
         DEEP=LEAST,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return out
 
@@ -341,7 +343,9 @@ def attend_backward(
     units = before.shape[1]
     by_logits = torch.empty_like(logits)
     grad = grad.contiguous()
-    _logits_gradient_kernel[(batch * mixtures,)](
+    launch(
+        _logits_gradient_kernel,
+        (batch * mixtures,),
         grad,
         logits,
         temperature,
@@ -356,7 +360,9 @@ def attend_backward(
     by_hidden, by_w2, by_b2 = rows @ w2, rows.t() @ hidden, rows.sum(dim=0)
     by_before = torch.empty_like(before)
     by_scale, by_shift = torch.empty_like(scale), torch.empty_like(scale)
-    _norm_gradient_kernel[(blocks(units, LEAST),)](
+    launch(
+        _norm_gradient_kernel,
+        (blocks(units, LEAST),),
         by_hidden,
         before,
         hidden,
@@ -372,7 +378,6 @@ def attend_backward(
         OF_BATCH=of_batch,
         IMAGES=power_of_two(batch, most=MOST_IMAGES),
         UNITS=LEAST,
-        num_warps=WARPS,
     )
     return by_before @ w1, by_before.t() @ pooled, by_scale, by_shift, by_w2, by_b2
 

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launching import WARPS, blocks, float32_precision, power_of_two, splits_for, summed
+from .launching import blocks, float32_precision, launch, power_of_two, splits_for, summed
 
 # Of a block. By what the compiler reports for sm_90 in bfloat16, nothing is spilled.
 POSITIONS, CHANNELS, DEEP_CHANNELS = 128, 128, 32
@@ -236,7 +236,9 @@ def conv(x: Tensor, kernels: Tensor, bias: Tensor | None, spans: Sequence[int]) 
     programs = blocks(out.shape[2] * out.shape[3], block['PLACES']) * blocks(
         out.shape[1], block['TO']
     )
-    _conv_kernel[(programs, len(x))](
+    launch(
+        _conv_kernel,
+        (programs, len(x)),
         x,
         kernels,
         bias if bias is not None else x,
@@ -258,7 +260,6 @@ def conv(x: Tensor, kernels: Tensor, bias: Tensor | None, spans: Sequence[int]) 
         HAS_BIAS=bias is not None,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return out
 
@@ -296,7 +297,9 @@ def conv_by_features(
     programs = blocks(out.shape[2] * out.shape[3], block['PLACES']) * blocks(
         out.shape[1], block['TO']
     )
-    _conv_kernel[(programs, len(grad))](
+    launch(
+        _conv_kernel,
+        (programs, len(grad)),
         grad,
         kernels,
         grad,
@@ -318,7 +321,6 @@ def conv_by_features(
         HAS_BIAS=False,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return out
 
@@ -357,7 +359,9 @@ def conv_by_kernels(grad: Tensor, x: Tensor, size: Sequence[int], spans: Sequenc
     splits = blocks(positions, each)
     dtype = grad.dtype if splits == 1 else torch.float32
     parts = grad.new_empty((splits, batch, out_channels, *size, in_channels), dtype=dtype)
-    _kernel_gradient_kernel[(programs, batch, splits)](
+    launch(
+        _kernel_gradient_kernel,
+        (programs, batch, splits),
         grad,
         x,
         parts,
@@ -374,7 +378,6 @@ def conv_by_kernels(grad: Tensor, x: Tensor, size: Sequence[int], spans: Sequenc
         batch,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return summed(parts, grad.dtype)
 

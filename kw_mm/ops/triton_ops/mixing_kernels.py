@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends.cuda_limits import MIXING_DEPTH, MIXING_ROWS
-from .launching import WARPS, blocks, float32_precision, power_of_two, splits_for, summed
+from .launching import blocks, float32_precision, launch, power_of_two, splits_for, summed
 
 BLOCK_COLUMNS = 64  # of a block
 
@@ -275,7 +275,9 @@ def _launch_mix(alpha: Tensor, cells: Tensor, out: Tensor, cut: Sequence[int]) -
     step_b, step_o, step_y, step_x, step_i = out.stride()
     row_block = power_of_two(rows, most=MIXING_ROWS)
     programs = blocks(rows, row_block) * _column_blocks(cell_out, cell_in, block)
-    _mix_kernel[(programs,)](
+    launch(
+        _mix_kernel,
+        (programs,),
         alpha,
         cells,
         out,
@@ -296,7 +298,6 @@ def _launch_mix(alpha: Tensor, cells: Tensor, out: Tensor, cut: Sequence[int]) -
         DEEP=power_of_two(count, most=MIXING_DEPTH),
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
 
 
@@ -361,7 +362,9 @@ def mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
     each = blocks(column_blocks, splits)
     splits = blocks(column_blocks, each)
     parts = grad.new_empty((splits, rows, count), dtype=torch.float32)
-    _by_rows_kernel[(programs, splits)](
+    launch(
+        _by_rows_kernel,
+        (programs, splits),
         grad,
         cells,
         parts,
@@ -383,7 +386,6 @@ def mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
         CELLS=cell_block,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return summed(parts, torch.float32)
 
@@ -402,7 +404,9 @@ def _launch_by_cells(
     step_b, step_o, step_y, step_x, step_i = grad.stride()
     cell_block = power_of_two(count, most=MIXING_ROWS)
     programs = blocks(count, cell_block) * _column_blocks(cell_out, cell_in, block)
-    _by_cells_kernel[(programs,)](
+    launch(
+        _by_cells_kernel,
+        (programs,),
         alpha.contiguous(),
         grad,
         out,
@@ -422,7 +426,6 @@ def _launch_by_cells(
         CELLS=cell_block,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
 
 
