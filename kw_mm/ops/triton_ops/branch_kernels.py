@@ -12,6 +12,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .launching import LEAST, WARPS, blocks, float32_precision, launch, power_of_two
 
@@ -185,14 +186,7 @@ def _norm_gradient_kernel(
     tl.store(by_before + place, g * (factor * rate)[None, :], mask=mask)
 
 
-@torch.library.custom_op(
-    'kw_mm::attend',
-    mutates_args=(),
-    schema='(Tensor pooled, Tensor w1, Tensor scale, Tensor shift, Tensor mean, Tensor variance, '
-    'Tensor w2, Tensor b2, Tensor beta, Tensor temperature, bool of_batch, float norm_eps, '
-    'float contrast_eps, int count) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)',
-)
-def attend(
+def run_attend(
     pooled: Tensor,
     w1: Tensor,
     scale: Tensor,
@@ -295,6 +289,16 @@ def _empty_attention(
     )
 
 
+attend = torch.library.custom_op(
+    'kw_mm::attend',
+    run_attend,
+    mutates_args=(),
+    schema='(Tensor pooled, Tensor w1, Tensor scale, Tensor shift, Tensor mean, Tensor variance, '
+    'Tensor w2, Tensor b2, Tensor beta, Tensor temperature, bool of_batch, float norm_eps, '
+    'float contrast_eps, int count) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)',
+)
+
+
 @attend.register_fake
 def _(
     pooled,
@@ -315,14 +319,7 @@ def _(
     return _empty_attention(pooled, w1, beta, of_batch, count)
 
 
-@torch.library.custom_op(
-    'kw_mm::attend_backward',
-    mutates_args=(),
-    schema='(Tensor grad, Tensor pooled, Tensor logits, Tensor before, Tensor hidden, Tensor w1, '
-    'Tensor scale, Tensor mean, Tensor variance, Tensor w2, Tensor temperature, bool of_batch, '
-    'float norm_eps, float contrast_eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)',
-)
-def attend_backward(
+def run_attend_backward(
     grad: Tensor,
     pooled: Tensor,
     logits: Tensor,
@@ -382,6 +379,16 @@ def attend_backward(
     return by_before @ w1, by_before.t() @ pooled, by_scale, by_shift, by_w2, by_b2
 
 
+attend_backward = torch.library.custom_op(
+    'kw_mm::attend_backward',
+    run_attend_backward,
+    mutates_args=(),
+    schema='(Tensor grad, Tensor pooled, Tensor logits, Tensor before, Tensor hidden, Tensor w1, '
+    'Tensor scale, Tensor mean, Tensor variance, Tensor w2, Tensor temperature, bool of_batch, '
+    'float norm_eps, float contrast_eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)',
+)
+
+
 @attend_backward.register_fake
 def _(
     grad,
@@ -418,13 +425,31 @@ def _remember(ctx, inputs, output) -> None:
 
 
 def _gradients(ctx, grad: Tensor | None, *others: None):
+    return _gradients_by(attend_backward, ctx, grad)
+
+
+def _gradients_by(backward, ctx, grad: Tensor | None):
     if grad is None:
         return (None,) * 14
-    *tensors, temperature = ctx.saved_tensors
-    by_pooled, by_w1, by_scale, by_shift, by_w2, by_b2 = attend_backward(
-        grad, *tensors, temperature, ctx.of_batch, ctx.norm_eps, ctx.contrast_eps
+    by_pooled, by_w1, by_scale, by_shift, by_w2, by_b2 = backward(
+        grad, *ctx.saved_tensors, ctx.of_batch, ctx.norm_eps, ctx.contrast_eps
     )
     return by_pooled, by_w1, by_scale, by_shift, None, None, by_w2, by_b2, *(None,) * 6
 
 
 attend.register_autograd(_gradients, setup_context=_remember)
+
+
+class AttendEagerly(torch.autograd.Function):
+    """:func:`attend` without the dispatcher, whose operators cost tens of microseconds a call."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        output = run_attend(*inputs)
+        _remember(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor | None, *others: None):
+        return _gradients_by(run_attend_backward, ctx, grad)

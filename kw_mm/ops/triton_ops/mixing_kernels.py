@@ -301,12 +301,7 @@ def _launch_mix(alpha: Tensor, cells: Tensor, out: Tensor, cut: Sequence[int]) -
     )
 
 
-@torch.library.custom_op(
-    'kw_mm::mix',
-    mutates_args=(),
-    schema='(Tensor alpha, Tensor cells, int[] cut, ScalarType dtype) -> Tensor',
-)
-def mix(alpha: Tensor, cells: Tensor, cut: Sequence[int], dtype: torch.dtype) -> Tensor:
+def run_mix(alpha: Tensor, cells: Tensor, cut: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Mix cells into kernels.
 
     Args:
@@ -333,15 +328,20 @@ def _readable(cells: Tensor) -> Tensor:
     return cells if cells.stride(2) == 1 or cells.shape[2] == 1 else cells.contiguous()
 
 
+mix = torch.library.custom_op(
+    'kw_mm::mix',
+    run_mix,
+    mutates_args=(),
+    schema='(Tensor alpha, Tensor cells, int[] cut, ScalarType dtype) -> Tensor',
+)
+
+
 @mix.register_fake
 def _(alpha: Tensor, cells: Tensor, cut: Sequence[int], dtype: torch.dtype) -> Tensor:
     return _empty_kernels(alpha, cut, dtype)
 
 
-@torch.library.custom_op(
-    'kw_mm::mix_by_rows', mutates_args=(), schema='(Tensor grad, Tensor cells, int[] cut) -> Tensor'
-)
-def mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
+def run_mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
     """The attention's gradient, shape (B m, n), float32.
 
     Args:
@@ -390,6 +390,14 @@ def mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
     return summed(parts, torch.float32)
 
 
+mix_by_rows = torch.library.custom_op(
+    'kw_mm::mix_by_rows',
+    run_mix_by_rows,
+    mutates_args=(),
+    schema='(Tensor grad, Tensor cells, int[] cut) -> Tensor',
+)
+
+
 @mix_by_rows.register_fake
 def _(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
     return grad.new_empty((grad.shape[0] * _sizes(cut)[0], cells.shape[0]), dtype=torch.float32)
@@ -429,12 +437,7 @@ def _launch_by_cells(
     )
 
 
-@torch.library.custom_op(
-    'kw_mm::mix_by_cells',
-    mutates_args=(),
-    schema='(Tensor alpha, Tensor grad, int[] cut) -> Tensor',
-)
-def mix_by_cells(alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> Tensor:
+def run_mix_by_cells(alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> Tensor:
     """The cells' gradient, shape (cell_out, n, cell_in), float32.
 
     Args:
@@ -450,19 +453,30 @@ def _empty_sum(alpha: Tensor, cut: Sequence[int]) -> Tensor:
     return alpha.new_empty((cut[4], alpha.shape[1], cut[5]), dtype=torch.float32)
 
 
+mix_by_cells = torch.library.custom_op(
+    'kw_mm::mix_by_cells',
+    run_mix_by_cells,
+    mutates_args=(),
+    schema='(Tensor alpha, Tensor grad, int[] cut) -> Tensor',
+)
+
+
 @mix_by_cells.register_fake
 def _(alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> Tensor:
     return _empty_sum(alpha, cut)
 
 
-@torch.library.custom_op(
+def run_add_mix_by_cells(total: Tensor, alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> None:
+    """Add what :func:`mix_by_cells` returns to a sum of the same shape, in place."""
+    _launch_by_cells(alpha, grad, total, cut, adds=True)
+
+
+add_mix_by_cells = torch.library.custom_op(
     'kw_mm::add_mix_by_cells',
+    run_add_mix_by_cells,
     mutates_args={'total'},
     schema='(Tensor(a!) total, Tensor alpha, Tensor grad, int[] cut) -> ()',
 )
-def add_mix_by_cells(total: Tensor, alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> None:
-    """Add what :func:`mix_by_cells` returns to a sum of the same shape, in place."""
-    _launch_by_cells(alpha, grad, total, cut, adds=True)
 
 
 @add_mix_by_cells.register_fake
