@@ -170,10 +170,11 @@ def ways_to_convolve(
 
 def triton_conv(x: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:
     """Triton's convolution, whatever the size of the map."""
-    from ..ops.triton_ops.conv_kernels import conv
+    from ..ops.triton_ops.conv_kernels import ConvolveEagerly
 
     pads = geometry.pads or (0, 0)
-    return conv(x, kernels, None, [*geometry.stride, *pads, *geometry.dilation])
+    spans = [*geometry.stride, *pads, *geometry.dilation]
+    return ConvolveEagerly.apply(x, kernels, None, spans)
 
 
 def _passes(

@@ -21,7 +21,7 @@ from ..partition import Partition
 from ..precision import autocast_dtype, without_autocast
 from ..tracing import is_traced
 from ..triton_ops.branch_kernels import MOST_COLUMNS, MOST_IMAGES, AttendEagerly, attend, run_attend
-from ..triton_ops.conv_kernels import conv
+from ..triton_ops.conv_kernels import ConvolveEagerly, conv
 from ..triton_ops.launching import PRODUCT_DTYPES
 from ..triton_ops.mixing_kernels import (
     mix,
@@ -135,7 +135,8 @@ class TritonBackend(CudaBackend):
             return super().conv2d(x, kernels, bias, geometry, keep_format=keep_format)
         spans = [*geometry.stride, *pads, *geometry.dilation]
         with without_autocast(x.device.type):
-            out: Tensor = conv(x.to(dtype), kernels.to(dtype), bias, spans)
+            run = ConvolveEagerly.apply if is_real(x) else conv
+            out: Tensor = run(x.to(dtype), kernels.to(dtype), bias, spans)
             return out
 
 
