@@ -109,8 +109,9 @@ def time_shapes(
         orders: Memory orders of the features.
         after_each: Called after each shape with everything timed so far.
     """
-    end, found = time.monotonic() + 60 * minutes, []
-    for shape in layer_shapes(setting):
+    shapes, found = layer_shapes(setting), []
+    end = time.monotonic() + 60 * minutes
+    for shape in shapes:
         if time.monotonic() > end:
             break
         for order in orders:
