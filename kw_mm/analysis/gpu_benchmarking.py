@@ -78,6 +78,13 @@ class Measured(NamedTuple):
         return self.median / self.plain
 
 
+class Prepared(NamedTuple):
+    """A step of a variant, and its peak memory in MiB (NaN where the device does not tell)."""
+
+    step: Callable[[], object]
+    memory: float
+
+
 def measure_all(
     settings: Sequence[Setting],
     ways: Sequence[str],
@@ -103,13 +110,17 @@ def measure_all(
     end, found = time.monotonic() + 60 * minutes, []
     for setting in settings:
         for run in runs:
+            plain = None
             for way in ways:
                 if not makes_sense(setting, way, run):
                     continue
                 if time.monotonic() > end:
                     return found
-                found.append(measure_pair(setting, way, run, repetitions))
+                one, plain = measure_pair(setting, way, run, repetitions, plain)
+                found.append(one)
                 after_each(found)
+            del plain
+            forget(setting.device)
     return found
 
 
@@ -122,26 +133,35 @@ def makes_sense(setting: Setting, way: str, run: str) -> bool:
     return way != 'recomputed' or (setting.mode == 'train' and setting.has_warehouses)
 
 
-def measure_pair(setting: Setting, way: str, run: str, repetitions: int) -> Measured:
-    """Measure one variant beside the plain network; what fails is told, not raised."""
+def measure_pair(
+    setting: Setting, way: str, run: str, repetitions: int, plain: Prepared | None = None
+) -> tuple[Measured, Prepared | None]:
+    """Measure one variant beside the plain network; what fails is told, not raised.
+
+    Args:
+        setting, way, run, repetitions: As in :func:`measure_all`.
+        plain: The plain network's step, where one is there from before.
+
+    Returns:
+        tuple: What was measured, and the plain network's step for the next variant.
+    """
     try:
-        plain, plain_memory = prepared(setting, 'plain', run)
+        plain = plain or prepared(setting, 'plain', run)
         step, memory = prepared(setting, way, run)
-        times = take_turns([plain, step], repetitions, setting.device)
-        del plain, step
+        times = take_turns([plain.step, step], repetitions, setting.device)
+        del step
     except Exception as error:
-        return Measured(
-            setting, way, run, failed=f'{type(error).__name__}: {one_line(error)[:200]}'
-        )
+        told = f'{type(error).__name__}: {one_line(error)[:200]}'
+        return Measured(setting, way, run, failed=told), None
     finally:
-        forget(setting.device)
+        collect_garbage(setting.device)
     medians = [statistics.median(one) for one in times]
     spread = max(times[1]) - min(times[1])
-    return Measured(setting, way, run, *medians, spread, plain_memory, memory)
+    return Measured(setting, way, run, *medians, spread, plain.memory, memory), plain
 
 
-def prepared(setting: Setting, way: str, run: str) -> tuple[Callable[[], object], float]:
-    """A step of a variant, warmed up (compiled, captured), and its peak memory in MiB."""
+def prepared(setting: Setting, way: str, run: str) -> Prepared:
+    """A step of a variant, warmed up, compiled or captured."""
     on_gpu = 'cuda' in setting.device
     before = torch.cuda.memory_allocated() if on_gpu else 0
     model = build(setting, VARIANTS_OF_WAYS.get(way, 'fast'))
@@ -149,7 +169,6 @@ def prepared(setting: Setting, way: str, run: str) -> tuple[Callable[[], object]
     if setting.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     if run == 'compiled':
-        torch._dynamo.reset()
         model.compile(dynamic=False)
 
     def step() -> None:
@@ -161,7 +180,7 @@ def prepared(setting: Setting, way: str, run: str) -> tuple[Callable[[], object]
     for _ in range(3 if on_gpu else 1):
         step()
     memory = (torch.cuda.max_memory_allocated() - before) / 2**20 if on_gpu else float('nan')
-    return (captured(step) if run == 'graph' and on_gpu else step), memory
+    return Prepared(captured(step) if run == 'graph' and on_gpu else step, memory)
 
 
 def run_once(model: nn.Module, images: Tensor, setting: Setting) -> None:
@@ -233,6 +252,11 @@ def forget(device: str) -> None:
     """Give back what a variant held, graphs and compiled code included."""
     if 'torch._dynamo' in sys.modules:
         torch._dynamo.reset()
+    collect_garbage(device)
+
+
+def collect_garbage(device: str) -> None:
+    """Give back memory that nobody holds."""
     gc.collect()
     if 'cuda' in device:
         torch.cuda.empty_cache()

@@ -109,8 +109,9 @@ def time_shapes(
         orders: Memory orders of the features.
         after_each: Called after each shape with everything timed so far.
     """
-    end, found = time.monotonic() + 60 * minutes, []
-    for shape in layer_shapes(setting):
+    shapes, found = layer_shapes(setting), []
+    end = time.monotonic() + 60 * minutes
+    for shape in shapes:
         if time.monotonic() > end:
             break
         for order in orders:
@@ -170,10 +171,11 @@ def ways_to_convolve(
 
 def triton_conv(x: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:
     """Triton's convolution, whatever the size of the map."""
-    from ..ops.triton_ops.conv_kernels import conv
+    from ..ops.triton_ops.conv_kernels import ConvolveEagerly
 
     pads = geometry.pads or (0, 0)
-    return conv(x, kernels, None, [*geometry.stride, *pads, *geometry.dilation])
+    spans = [*geometry.stride, *pads, *geometry.dilation]
+    return ConvolveEagerly.apply(x, kernels, None, spans)
 
 
 def _passes(

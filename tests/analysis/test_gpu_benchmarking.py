@@ -14,6 +14,7 @@ from kw_mm.analysis.gpu_benchmarking import (
     Measured,
     best_of,
     makes_sense,
+    measure_all,
     measure_pair,
     report_of,
     table_of,
@@ -73,14 +74,16 @@ def test_the_goals_can_be_measured():
 
 
 def test_a_pair_is_measured_and_a_failure_is_told(monkeypatch):
-    found = [measure_pair(TINY, way, 'eager', 1) for way in ('cuda', 'recomputed')]
+    found = measure_all([TINY], ['cuda', 'recomputed'], ['eager', 'graph'], 1)
+    assert [one.way for one in found] == ['cuda', 'recomputed']
     assert all(one.plain > 0 and one.median > 0 and one.spread >= 0 for one in found)
 
     def fail(*args):
         raise RuntimeError('CUDA out\nof memory')
 
     monkeypatch.setattr('kw_mm.analysis.gpu_benchmarking.run_once', fail)
-    failed = measure_pair(TINY, 'torch', 'eager', 1)
+    failed, plain = measure_pair(TINY, 'torch', 'eager', 1)
+    assert plain is None
     assert failed.failed == 'RuntimeError: CUDA out of memory'
     assert 'out of memory' in table_of([failed]) and 'failed' not in best_of([*found, failed])
 

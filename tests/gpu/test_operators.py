@@ -86,7 +86,7 @@ def test_values_and_gradients(backend, name, batch, channels_last, dtype, device
 @pytest.mark.parametrize('name', ['pointwise', '3x3'])
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_kernels_mixed_again(backend, name, half, device):
-    skip_without(backend)
+    skip_without(backend, torch.float16 if half else torch.float32)
     arguments, more = inputs_of(name, 2, (4, 3))
     there = [one.to(device, torch.float32) for one in arguments]
     with use_backend(backend), torch.autocast(device.type, dtype=torch.float16, enabled=half):

@@ -16,13 +16,20 @@ from torch import Tensor, nn
 from ...errors import one_line
 from ..branch import ContrastingBranch
 from ..geometry import Geometry
-from ..mix import Products, SharedCells, is_shared, mix_shared, mixing_dtype
+from ..mix import Products, SharedCells, is_shared, mix_shared, mixing_dtype, needs_gradients
 from ..partition import Partition
 from ..precision import autocast_dtype, without_autocast
-from ..triton_ops.branch_kernels import MOST_COLUMNS, MOST_IMAGES, attend
-from ..triton_ops.conv_kernels import conv
+from ..tracing import is_traced
+from ..triton_ops.branch_kernels import MOST_COLUMNS, MOST_IMAGES, AttendEagerly, attend, run_attend
+from ..triton_ops.conv_kernels import ConvolveEagerly, conv
 from ..triton_ops.launching import PRODUCT_DTYPES
-from ..triton_ops.mixing_kernels import add_mix_by_cells, mix, mix_by_cells, mix_by_rows
+from ..triton_ops.mixing_kernels import (
+    mix,
+    run_add_mix_by_cells,
+    run_mix,
+    run_mix_by_cells,
+    run_mix_by_rows,
+)
 from .cuda import CudaBackend
 from .cuda_limits import MOST_POSITIONS_IN_TRITON
 from .torch import is_channels_last
@@ -63,7 +70,7 @@ class TritonBackend(CudaBackend):
         assert isinstance(norm, nn.BatchNorm1d)
         of_batch = norm.training
         alpha: Tensor
-        alpha, _, _, _, mean, variance = attend(
+        alpha, _, _, _, mean, variance = _attend_now(pooled)(
             pooled,
             fc1.weight,
             norm.weight,
@@ -95,11 +102,12 @@ class TritonBackend(CudaBackend):
         ):
             return super().kernels(alpha, cells, partition, transient=transient)
         cut = [*partition.kernel_shape, *partition.cell_shape]
-        if is_shared(alpha, cells):
+        if is_shared(alpha, cells) and is_real(alpha):
             kernels = mix_shared(alpha, cells, dtype, FusedProducts(cut, dtype))
         else:
             rows = alpha.flatten(0, 1).to(torch.float32)
-            kernels = mix(rows, cells.values, cut, dtype)
+            eager = not needs_gradients(alpha, cells.values) and is_real(alpha)
+            kernels = (run_mix if eager else mix)(rows, cells.values, cut, dtype)
         return kernels.permute(0, 1, 4, 2, 3)
 
     def conv2d(
@@ -127,7 +135,8 @@ class TritonBackend(CudaBackend):
             return super().conv2d(x, kernels, bias, geometry, keep_format=keep_format)
         spans = [*geometry.stride, *pads, *geometry.dilation]
         with without_autocast(x.device.type):
-            out: Tensor = conv(x.to(dtype), kernels.to(dtype), bias, spans)
+            run = ConvolveEagerly.apply if is_real(x) else conv
+            out: Tensor = run(x.to(dtype), kernels.to(dtype), bias, spans)
             return out
 
 
@@ -148,7 +157,7 @@ class FusedProducts(Products):
 
     def mix(self, rows: Tensor, cells: Tensor) -> Tensor:
         """Kernels, shape (B, C_out, kh, kw, C_in / groups)."""
-        kernels: Tensor = mix(rows, cells, self.cut, self.dtype)
+        kernels: Tensor = run_mix(rows, cells, self.cut, self.dtype)
         return kernels
 
     def composite(self, rows: Tensor, cells: Tensor, dtype: torch.dtype) -> Tensor:
@@ -165,7 +174,7 @@ class FusedProducts(Products):
 
     def by_rows(self, grad: Tensor, cells: Tensor) -> Tensor:
         """The attention's gradient, shape (B m, n)."""
-        by_rows: Tensor = mix_by_rows(grad, cells, self.cut)
+        by_rows: Tensor = run_mix_by_rows(grad, cells, self.cut)
         return by_rows
 
     def by_cells(
@@ -173,12 +182,24 @@ class FusedProducts(Products):
     ) -> Tensor:
         """The cells' gradient, shape (cell_out, n, cell_in), added to what there is, in place."""
         if total is None:
-            share: Tensor = mix_by_cells(rows, grad, self.cut)
+            share: Tensor = run_mix_by_cells(rows, grad, self.cut)
             return share.to(dtype)
         if total.dtype == torch.float32:
-            add_mix_by_cells(total, rows, grad, self.cut)
+            run_add_mix_by_cells(total, rows, grad, self.cut)
             return total
-        return total.add_(mix_by_cells(rows, grad, self.cut))
+        return total.add_(run_mix_by_cells(rows, grad, self.cut))
+
+
+def is_real(x: Tensor) -> bool:
+    """Whether kernels can be started at once: nothing is traced, and tensors have contents."""
+    return type(x) is Tensor and not is_traced()
+
+
+def _attend_now(pooled: Tensor) -> Any:
+    """What computes attention: a compiler's operator, or in eager mode the launches themselves."""
+    if not is_real(pooled):
+        return attend
+    return AttendEagerly.apply if torch.is_grad_enabled() else run_attend
 
 
 def is_plain_branch(

@@ -12,8 +12,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from .launching import LEAST_BLOCK, WARPS, blocks, float32_precision, power_of_two
+from .launching import LEAST_BLOCK, WARPS, blocks, float32_precision, launch, power_of_two
 
 MOST_IMAGES = 256  # of a block that holds the batch
 MOST_COLUMNS = 1024  # of a block that holds a mixture's row
@@ -185,14 +186,7 @@ def _norm_gradient_kernel(
     tl.store(by_before + place, g * (factor * rate)[None, :], mask=mask)
 
 
-@torch.library.custom_op(
-    'kw_mm::attend',
-    mutates_args=(),
-    schema='(Tensor pooled, Tensor w1, Tensor scale, Tensor shift, Tensor mean, Tensor variance, '
-    'Tensor w2, Tensor b2, Tensor beta, Tensor temperature, bool of_batch, float norm_eps, '
-    'float contrast_eps, int count) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)',
-)
-def attend(
+def run_attend(
     pooled: Tensor,
     w1: Tensor,
     scale: Tensor,
@@ -231,7 +225,9 @@ def attend(
     batch, units = before.shape
     pooled = pooled.contiguous()
     unit_block = LEAST_BLOCK
-    _hidden_kernel[(blocks(units, unit_block),)](
+    launch(
+        _hidden_kernel,
+        (blocks(units, unit_block),),
         pooled,
         w1,
         scale,
@@ -251,11 +247,12 @@ def attend(
         UNITS=unit_block,
         DEEP=power_of_two(pooled.shape[1], most=128 if batch <= 32 else 32),
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     mixtures, columns = beta.shape
     image_block = LEAST_BLOCK
-    _weights_kernel[(mixtures, blocks(batch, image_block))](
+    launch(
+        _weights_kernel,
+        (mixtures, blocks(batch, image_block)),
         hidden,
         w2,
         b2,
@@ -273,7 +270,6 @@ def attend(
         COLUMNS=power_of_two(columns, most=MOST_COLUMNS),
         DEEP=LEAST_BLOCK,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return out
 
@@ -291,6 +287,16 @@ def _empty_attention(
         pooled.new_empty((statistics,)),
         pooled.new_empty((statistics,)),
     )
+
+
+attend = torch.library.custom_op(
+    'kw_mm::attend',
+    run_attend,
+    mutates_args=(),
+    schema='(Tensor pooled, Tensor w1, Tensor scale, Tensor shift, Tensor mean, Tensor variance, '
+    'Tensor w2, Tensor b2, Tensor beta, Tensor temperature, bool of_batch, float norm_eps, '
+    'float contrast_eps, int count) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)',
+)
 
 
 @attend.register_fake
@@ -313,14 +319,7 @@ def _(
     return _empty_attention(pooled, w1, beta, of_batch, count)
 
 
-@torch.library.custom_op(
-    'kw_mm::attend_backward',
-    mutates_args=(),
-    schema='(Tensor grad, Tensor pooled, Tensor logits, Tensor before, Tensor hidden, Tensor w1, '
-    'Tensor scale, Tensor mean, Tensor variance, Tensor w2, Tensor temperature, bool of_batch, '
-    'float norm_eps, float contrast_eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)',
-)
-def attend_backward(
+def run_attend_backward(
     grad: Tensor,
     pooled: Tensor,
     logits: Tensor,
@@ -341,7 +340,9 @@ def attend_backward(
     units = before.shape[1]
     by_logits = torch.empty_like(logits)
     grad = grad.contiguous()
-    _logits_gradient_kernel[(batch * mixtures,)](
+    launch(
+        _logits_gradient_kernel,
+        (batch * mixtures,),
         grad,
         logits,
         temperature,
@@ -356,7 +357,9 @@ def attend_backward(
     by_hidden, by_w2, by_b2 = rows @ w2, rows.t() @ hidden, rows.sum(dim=0)
     by_before = torch.empty_like(before)
     by_scale, by_shift = torch.empty_like(scale), torch.empty_like(scale)
-    _norm_gradient_kernel[(blocks(units, LEAST_BLOCK),)](
+    launch(
+        _norm_gradient_kernel,
+        (blocks(units, LEAST_BLOCK),),
         by_hidden,
         before,
         hidden,
@@ -372,9 +375,18 @@ def attend_backward(
         OF_BATCH=of_batch,
         IMAGES=power_of_two(batch, most=MOST_IMAGES),
         UNITS=LEAST_BLOCK,
-        num_warps=WARPS,
     )
     return by_before @ w1, by_before.t() @ pooled, by_scale, by_shift, by_w2, by_b2
+
+
+attend_backward = torch.library.custom_op(
+    'kw_mm::attend_backward',
+    run_attend_backward,
+    mutates_args=(),
+    schema='(Tensor grad, Tensor pooled, Tensor logits, Tensor before, Tensor hidden, Tensor w1, '
+    'Tensor scale, Tensor mean, Tensor variance, Tensor w2, Tensor temperature, bool of_batch, '
+    'float norm_eps, float contrast_eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)',
+)
 
 
 @attend_backward.register_fake
@@ -413,13 +425,31 @@ def _remember(ctx, inputs, output) -> None:
 
 
 def _gradients(ctx, grad: Tensor | None, *others: None):
+    return _gradients_by(attend_backward, ctx, grad)
+
+
+def _gradients_by(backward, ctx, grad: Tensor | None):
     if grad is None:
         return (None,) * 14
-    *tensors, temperature = ctx.saved_tensors
-    by_pooled, by_w1, by_scale, by_shift, by_w2, by_b2 = attend_backward(
-        grad, *tensors, temperature, ctx.of_batch, ctx.norm_eps, ctx.contrast_eps
+    by_pooled, by_w1, by_scale, by_shift, by_w2, by_b2 = backward(
+        grad, *ctx.saved_tensors, ctx.of_batch, ctx.norm_eps, ctx.contrast_eps
     )
     return by_pooled, by_w1, by_scale, by_shift, None, None, by_w2, by_b2, *(None,) * 6
 
 
 attend.register_autograd(_gradients, setup_context=_remember)
+
+
+class AttendEagerly(torch.autograd.Function):
+    """:func:`attend` without the dispatcher, whose operators cost tens of microseconds a call."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        output = run_attend(*inputs)
+        _remember(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor | None, *others: None):
+        return _gradients_by(run_attend_backward, ctx, grad)

@@ -12,8 +12,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from .launching import WARPS, blocks, float32_precision, power_of_two, splits_for, summed
+from .launching import blocks, float32_precision, launch, power_of_two, splits_for, summed
 
 # Of a block. By what the compiler reports for sm_90 in bfloat16, nothing is spilled.
 POSITIONS, CHANNELS, DEEP_CHANNELS = 128, 128, 32
@@ -213,12 +214,7 @@ def _empty_output(x: Tensor, kernels: Tensor, spans: Sequence[int]) -> Tensor:
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_order_of(x))
 
 
-@torch.library.custom_op(
-    'kw_mm::conv',
-    mutates_args=(),
-    schema='(Tensor x, Tensor kernels, Tensor? bias, int[] spans) -> Tensor',
-)
-def conv(x: Tensor, kernels: Tensor, bias: Tensor | None, spans: Sequence[int]) -> Tensor:
+def run_conv(x: Tensor, kernels: Tensor, bias: Tensor | None, spans: Sequence[int]) -> Tensor:
     """Convolve image b with kernel b.
 
     Args:
@@ -236,7 +232,9 @@ def conv(x: Tensor, kernels: Tensor, bias: Tensor | None, spans: Sequence[int]) 
     programs = blocks(out.shape[2] * out.shape[3], block['PLACES']) * blocks(
         out.shape[1], block['TO']
     )
-    _conv_kernel[(programs, len(x))](
+    launch(
+        _conv_kernel,
+        (programs, len(x)),
         x,
         kernels,
         bias if bias is not None else x,
@@ -258,9 +256,16 @@ def conv(x: Tensor, kernels: Tensor, bias: Tensor | None, spans: Sequence[int]) 
         HAS_BIAS=bias is not None,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return out
+
+
+conv = torch.library.custom_op(
+    'kw_mm::conv',
+    run_conv,
+    mutates_args=(),
+    schema='(Tensor x, Tensor kernels, Tensor? bias, int[] spans) -> Tensor',
+)
 
 
 @conv.register_fake
@@ -273,13 +278,7 @@ def _empty_features(grad: Tensor, size: Sequence[int], channels_last: bool) -> T
     return torch.empty(tuple(size), dtype=grad.dtype, device=grad.device, memory_format=order)
 
 
-@torch.library.custom_op(
-    'kw_mm::conv_by_features',
-    mutates_args=(),
-    schema='(Tensor grad, Tensor kernels, SymInt[] size, bool channels_last, int[] spans)'
-    ' -> Tensor',
-)
-def conv_by_features(
+def run_conv_by_features(
     grad: Tensor, kernels: Tensor, size: Sequence[int], channels_last: bool, spans: Sequence[int]
 ) -> Tensor:
     """The features' gradient.
@@ -296,7 +295,9 @@ def conv_by_features(
     programs = blocks(out.shape[2] * out.shape[3], block['PLACES']) * blocks(
         out.shape[1], block['TO']
     )
-    _conv_kernel[(programs, len(grad))](
+    launch(
+        _conv_kernel,
+        (programs, len(grad)),
         grad,
         kernels,
         grad,
@@ -318,9 +319,17 @@ def conv_by_features(
         HAS_BIAS=False,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return out
+
+
+conv_by_features = torch.library.custom_op(
+    'kw_mm::conv_by_features',
+    run_conv_by_features,
+    mutates_args=(),
+    schema='(Tensor grad, Tensor kernels, SymInt[] size, bool channels_last, int[] spans)'
+    ' -> Tensor',
+)
 
 
 @conv_by_features.register_fake
@@ -330,12 +339,9 @@ def _(
     return _empty_features(grad, size, channels_last)
 
 
-@torch.library.custom_op(
-    'kw_mm::conv_by_kernels',
-    mutates_args=(),
-    schema='(Tensor grad, Tensor x, int[] size, int[] spans) -> Tensor',
-)
-def conv_by_kernels(grad: Tensor, x: Tensor, size: Sequence[int], spans: Sequence[int]) -> Tensor:
+def run_conv_by_kernels(
+    grad: Tensor, x: Tensor, size: Sequence[int], spans: Sequence[int]
+) -> Tensor:
     """The kernels' gradient, shape (B, C_out, kh, kw, C_in), contiguous.
 
     Args:
@@ -357,7 +363,9 @@ def conv_by_kernels(grad: Tensor, x: Tensor, size: Sequence[int], spans: Sequenc
     splits = blocks(positions, each)
     dtype = grad.dtype if splits == 1 else torch.float32
     parts = grad.new_empty((splits, batch, out_channels, *size, in_channels), dtype=dtype)
-    _kernel_gradient_kernel[(programs, batch, splits)](
+    launch(
+        _kernel_gradient_kernel,
+        (programs, batch, splits),
         grad,
         x,
         parts,
@@ -374,9 +382,16 @@ def conv_by_kernels(grad: Tensor, x: Tensor, size: Sequence[int], spans: Sequenc
         batch,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return summed(parts, grad.dtype)
+
+
+conv_by_kernels = torch.library.custom_op(
+    'kw_mm::conv_by_kernels',
+    run_conv_by_kernels,
+    mutates_args=(),
+    schema='(Tensor grad, Tensor x, int[] size, int[] spans) -> Tensor',
+)
 
 
 @conv_by_kernels.register_fake
@@ -391,18 +406,37 @@ def _remember(ctx, inputs, output) -> None:
 
 
 def _gradients(ctx, grad: Tensor):
+    return _gradients_by(conv_by_features, conv_by_kernels, ctx, grad)
+
+
+def _gradients_by(by_features, by_weights, ctx, grad: Tensor):
     x, kernels = ctx.saved_tensors
     of_x, of_kernels, of_bias = ctx.needs_input_grad[:3]
     by_x = by_kernels = by_bias = None
     if of_x:
         last = _order_of(x) == torch.channels_last
-        by_x = conv_by_features(grad, kernels, x.shape, last, ctx.spans)
+        by_x = by_features(grad, kernels, x.shape, last, ctx.spans)
     if of_kernels:
         size = [int(side) for side in kernels.shape[3:]]
-        by_kernels = conv_by_kernels(grad, x, size, ctx.spans).permute(0, 1, 4, 2, 3)
+        by_kernels = by_weights(grad, x, size, ctx.spans).permute(0, 1, 4, 2, 3)
     if ctx.of_bias is not None and of_bias:
         by_bias = grad.sum(dim=(0, 2, 3)).to(ctx.of_bias)
     return by_x, by_kernels, by_bias, None
 
 
 conv.register_autograd(_gradients, setup_context=_remember)
+
+
+class ConvolveEagerly(torch.autograd.Function):
+    """:func:`conv` without the dispatcher."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        output = run_conv(*inputs)
+        _remember(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        return _gradients_by(run_conv_by_features, run_conv_by_kernels, ctx, grad)

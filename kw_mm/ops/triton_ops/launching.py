@@ -1,5 +1,8 @@
 """What the kernels of this package have in common."""
 
+from contextlib import nullcontext
+from typing import Any
+
 import torch
 import triton
 from torch import Tensor
@@ -9,6 +12,19 @@ from torch import Tensor
 WARPS = 4
 PRODUCT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LEAST_BLOCK = 16  # the least side of a block of a matrix product
+
+
+def launch(
+    kernel: Any,
+    grid: tuple[int, ...],
+    first: Tensor,
+    *arguments: Any,
+    num_warps: int = WARPS,
+    **constants: Any,
+) -> None:
+    """Start a kernel where its first argument is: by itself Triton takes the current device."""
+    with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
+        kernel[grid](first, *arguments, **constants, num_warps=num_warps)
 
 
 def power_of_two(size: int, least: int = LEAST_BLOCK, most: int = 128) -> int:

@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends.cuda_limits import MIXING_DEPTH, MIXING_ROWS
-from .launching import WARPS, blocks, float32_precision, power_of_two, splits_for, summed
+from .launching import blocks, float32_precision, launch, power_of_two, splits_for, summed
 
 BLOCK_COLUMNS = 64  # of a block
 
@@ -275,7 +275,9 @@ def _launch_mix(alpha: Tensor, cells: Tensor, out: Tensor, cut: Sequence[int]) -
     step_b, step_o, step_y, step_x, step_i = out.stride()
     row_block = power_of_two(rows, most=MIXING_ROWS)
     programs = blocks(rows, row_block) * _column_blocks(cell_out, cell_in, block)
-    _mix_kernel[(programs,)](
+    launch(
+        _mix_kernel,
+        (programs,),
         alpha,
         cells,
         out,
@@ -296,16 +298,10 @@ def _launch_mix(alpha: Tensor, cells: Tensor, out: Tensor, cut: Sequence[int]) -
         DEEP=power_of_two(count, most=MIXING_DEPTH),
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
 
 
-@torch.library.custom_op(
-    'kw_mm::mix',
-    mutates_args=(),
-    schema='(Tensor alpha, Tensor cells, int[] cut, ScalarType dtype) -> Tensor',
-)
-def mix(alpha: Tensor, cells: Tensor, cut: Sequence[int], dtype: torch.dtype) -> Tensor:
+def run_mix(alpha: Tensor, cells: Tensor, cut: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Mix cells into kernels.
 
     Args:
@@ -332,15 +328,20 @@ def _readable(cells: Tensor) -> Tensor:
     return cells if cells.stride(2) == 1 or cells.shape[2] == 1 else cells.contiguous()
 
 
+mix = torch.library.custom_op(
+    'kw_mm::mix',
+    run_mix,
+    mutates_args=(),
+    schema='(Tensor alpha, Tensor cells, int[] cut, ScalarType dtype) -> Tensor',
+)
+
+
 @mix.register_fake
 def _(alpha: Tensor, cells: Tensor, cut: Sequence[int], dtype: torch.dtype) -> Tensor:
     return _empty_kernels(alpha, cut, dtype)
 
 
-@torch.library.custom_op(
-    'kw_mm::mix_by_rows', mutates_args=(), schema='(Tensor grad, Tensor cells, int[] cut) -> Tensor'
-)
-def mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
+def run_mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
     """The attention's gradient, shape (B m, n), float32.
 
     Args:
@@ -361,7 +362,9 @@ def mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
     each = blocks(column_blocks, splits)
     splits = blocks(column_blocks, each)
     parts = grad.new_empty((splits, rows, count), dtype=torch.float32)
-    _by_rows_kernel[(programs, splits)](
+    launch(
+        _by_rows_kernel,
+        (programs, splits),
         grad,
         cells,
         parts,
@@ -383,9 +386,16 @@ def mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
         CELLS=cell_block,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
     return summed(parts, torch.float32)
+
+
+mix_by_rows = torch.library.custom_op(
+    'kw_mm::mix_by_rows',
+    run_mix_by_rows,
+    mutates_args=(),
+    schema='(Tensor grad, Tensor cells, int[] cut) -> Tensor',
+)
 
 
 @mix_by_rows.register_fake
@@ -402,7 +412,9 @@ def _launch_by_cells(
     step_b, step_o, step_y, step_x, step_i = grad.stride()
     cell_block = power_of_two(count, most=MIXING_ROWS)
     programs = blocks(count, cell_block) * _column_blocks(cell_out, cell_in, block)
-    _by_cells_kernel[(programs,)](
+    launch(
+        _by_cells_kernel,
+        (programs,),
         alpha.contiguous(),
         grad,
         out,
@@ -422,16 +434,10 @@ def _launch_by_cells(
         CELLS=cell_block,
         **block,
         PRECISION=float32_precision(),
-        num_warps=WARPS,
     )
 
 
-@torch.library.custom_op(
-    'kw_mm::mix_by_cells',
-    mutates_args=(),
-    schema='(Tensor alpha, Tensor grad, int[] cut) -> Tensor',
-)
-def mix_by_cells(alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> Tensor:
+def run_mix_by_cells(alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> Tensor:
     """The cells' gradient, shape (cell_out, n, cell_in), float32.
 
     Args:
@@ -447,19 +453,30 @@ def _empty_sum(alpha: Tensor, cut: Sequence[int]) -> Tensor:
     return alpha.new_empty((cut[4], alpha.shape[1], cut[5]), dtype=torch.float32)
 
 
+mix_by_cells = torch.library.custom_op(
+    'kw_mm::mix_by_cells',
+    run_mix_by_cells,
+    mutates_args=(),
+    schema='(Tensor alpha, Tensor grad, int[] cut) -> Tensor',
+)
+
+
 @mix_by_cells.register_fake
 def _(alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> Tensor:
     return _empty_sum(alpha, cut)
 
 
-@torch.library.custom_op(
+def run_add_mix_by_cells(total: Tensor, alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> None:
+    """Add what :func:`mix_by_cells` returns to a sum of the same shape, in place."""
+    _launch_by_cells(alpha, grad, total, cut, adds=True)
+
+
+add_mix_by_cells = torch.library.custom_op(
     'kw_mm::add_mix_by_cells',
+    run_add_mix_by_cells,
     mutates_args={'total'},
     schema='(Tensor(a!) total, Tensor alpha, Tensor grad, int[] cut) -> ()',
 )
-def add_mix_by_cells(total: Tensor, alpha: Tensor, grad: Tensor, cut: Sequence[int]) -> None:
-    """Add what :func:`mix_by_cells` returns to a sum of the same shape, in place."""
-    _launch_by_cells(alpha, grad, total, cut, adds=True)
 
 
 @add_mix_by_cells.register_fake
