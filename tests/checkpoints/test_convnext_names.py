@@ -148,7 +148,7 @@ def test_plain_files_become_mmpretrains(project):
             lambda: KWConvNeXt(ARCH, 2),
             'with budget 2, but this KWConvNeXt .* with budget 1',
         ),
-        (lambda: KWConvNeXt(ARCH, 3 / 4), plain_network, 'budget < 1'),
+        (lambda: KWConvNeXt(ARCH, 3 / 4, attention_start='published'), plain_network, 'budget < 1'),
     ],
 )
 def test_what_does_not_fit_is_refused(make, weights, message):

@@ -23,7 +23,10 @@ def defaults_of(function):
 
 
 def test_the_defaults_are_the_published_ones():
-    assert WarehouseOptions().of_layers() == defaults_of(apply_kernel_warehouse)
+    layers = defaults_of(apply_kernel_warehouse)
+    assert (layers.pop('inputs'), layers.pop('skip')) == (None, ())  # of the plan 'auto'
+    assert layers.pop('init') is None  # the weights that a network has; a backbone has none yet
+    assert {**layers, 'init': 'published'} == WarehouseOptions().of_layers()
     assert WarehouseOptions().of_layers() == dict(
         budget=1,
         cell_ratio=(1, 1),
@@ -45,6 +48,7 @@ def test_the_defaults_are_the_published_ones():
         freeze_warehouses='none',
         train_attention_in_frozen_stages=False,
         temperature=0.0,
+        attention_start='plain',
     )
 
 
