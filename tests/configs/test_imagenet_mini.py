@@ -182,9 +182,7 @@ def test_recipe(name):
     for hook in temperature:
         assert hook.duration == (10 if softmax else {300: 20, 150: 15, 100: 10}[epochs])
         assert (hook.get('begin', 1), hook.get('end', 0)) == ((30, 1) if softmax else (1, 0))
-    assert ('EMAHook' in [hook.type for hook in cfg.custom_hooks]) == (
-        'kw' in name and 'convnext' in name
-    )
+    assert ('EMAHook' in [hook.type for hook in cfg.custom_hooks]) == ('convnext' in name)
     if epochs == 300:
         total, lr = (1024, 1e-3) if 'deit' in name else (4096, 4e-3)
         assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', lr, 0.05)
@@ -217,14 +215,17 @@ def test_recipe(name):
         )
     heads = {
         'kw1d2x_mbv2': 'KWLinearClsHead',
-        'odconv4x': 'DynamicLinearClsHead',
+        'odconv4x_r18': 'DynamicLinearClsHead',
+        'odconv4x_mbv2': 'DynamicLinearClsHead',
         'condconv': 'DynamicLinearClsHead',
         'dcd': 'DynamicLinearClsHead',
     }
     assert cfg.model.head.type == next(
         (head for start, head in heads.items() if name.startswith(start)), 'LinearClsHead'
     )
-    assert cfg.model.head.get('dropout', 0) == (0.2 if name.startswith('odconv4x') else 0)
+    assert cfg.model.head.get('dropout', 0) == (
+        0.2 if name.startswith(('odconv4x_r18', 'odconv4x_mbv2')) else 0
+    )
 
 
 def test_a_pretraining_checkpoint_starts_the_detection_config(tool, tmp_path):

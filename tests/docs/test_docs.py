@@ -8,13 +8,15 @@ from run_tools import ROOT
 from kw_mm.checkpoints import published_models
 
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+# that need nothing of this project's but the package
+OF_OTHER_PROJECTS = ('timm.md', 'torchvision.md', 'ultralytics.md')
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_files_and_links_exist(page):
     text = page.read_text()
     named = set(re.findall(r'\b((?:configs|tools|tests|kw_mm)/[\w./-]+\.(?:py|sh|csv))\b', text))
-    assert len(named) > 3
+    assert len(named) > 3 or page.name in OF_OTHER_PROJECTS
     missing = [path for path in named if not (ROOT / path).exists()]
     links = [link for link in re.findall(r'\]\(([^)#]+)\)', text) if '://' not in link]
     assert not missing + [link for link in links if not (page.parent / link).exists()]

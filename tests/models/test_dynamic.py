@@ -238,14 +238,6 @@ def test_plain_weights_make_a_dyconv_network_the_plain_one(plain, make, temperat
     )
 
 
-@pytest.mark.parametrize('conv', [OD, COND, DCD], ids=lambda conv: conv['type'])
-def test_plain_weights_are_refused_where_they_would_not_be_the_plain_network(conv):
-    with pytest.raises(
-        CheckpointError, match=f'cannot start this DynamicResNet: {conv["type"]} scales .*DYConv2d'
-    ):
-        DynamicResNet(18, conv).load_state_dict(ResNet(18).state_dict())
-
-
 @pytest.mark.parametrize('conv', [OD, DY, COND, DCD], ids=lambda conv: conv['type'])
 def test_own_layout(conv, monkeypatch):
     lines = []

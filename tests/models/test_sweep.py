@@ -67,6 +67,7 @@ OTHERS = [
         sharing_range='two_stages',
         start='all_to_all',
         temperature=0.5,
+        max_attention=60,
     ),
 ]
 
