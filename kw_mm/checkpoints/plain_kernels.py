@@ -19,11 +19,10 @@ from ..compared import FDConv2d
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
 from ..warehouse.initialization import beta_of
-from ..warehouse.plain_start import PlainStart, plain_start
+from ..warehouse.plain_start import EXACT_NOTE, PlainStart, plain_start
 from .layouts import Entries, LayoutNames, Translated, from_prefixes
 
 ATTENTION_STARTS = ('plain', 'published')
-PLAIN_NOTE = 'it is the plain network, at every temperature'
 
 
 @runtime_checkable
@@ -142,13 +141,13 @@ def _start_dynamic_layers(module: nn.Module, entries: MutableMapping[str, Tensor
         if not isinstance(layer, StartsPlain) or kernel is None:
             continue
         if isinstance(layer, FDConv2d):  # it adapts what it loads by itself
-            note = note or (PLAIN_NOTE if layer.init == 'plain' else '')
+            note = note or (EXACT_NOTE if layer.init == 'plain' else '')
             continue
         own = layer.state_dict()
         if kernel.shape == own['weight'].shape[-kernel.dim() :]:
             entries.update(_under(name, {key: own[key] for key in own if key != 'bias'}))
             entries.update(_under(name, layer.plain_entries(kernel.to(own['weight']))))
-            note = PLAIN_NOTE
+            note = EXACT_NOTE
     return note
 
 

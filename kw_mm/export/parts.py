@@ -111,7 +111,8 @@ def make_static(model: nn.Module) -> int:
         if isinstance(getattr(module, 'warehouses', None), Warehouses)
     ]:
         layers = kw_layers(owner)
-        if all(layer.plain_kernel is not None for layer in layers.values()):
+        temperature = owner.warehouses.temperature
+        if all(layer.attention.constant(temperature) is not None for layer in layers.values()):
             for name, layer in layers.items():
                 parent, _, child = name.rpartition('.')
                 setattr(owner.get_submodule(parent), child, plain_layer(layer))

@@ -176,7 +176,28 @@ class KWLayer(nn.Module):
         )
 
 
-class KWConv2d(HasGeometry, KWLayer):
+class _MixedConv2d(KWLayer):
+    """What layers have in common that are computed as two-dimensional convolutions."""
+
+    geometry: Geometry
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
+        pooled, x = backend_for(x).pool(x)
+        warehouses = self._shared[0]
+        return mixed_conv2d(
+            x,
+            self.weigh(pooled),
+            self.shared_cells,
+            self.partition,
+            self.bias,
+            self.geometry,
+            recompute=warehouses.recompute_kernels,
+            keep_format=warehouses.keep_format,
+        )
+
+
+class KWConv2d(HasGeometry, _MixedConv2d):
     """Convolution with kernels from a warehouse; otherwise :class:`torch.nn.Conv2d`.
 
     Args:
@@ -203,21 +224,10 @@ class KWConv2d(HasGeometry, KWLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
-        pooled, x = backend_for(x).pool(x)
-        warehouses = self._shared[0]
-        return mixed_conv2d(
-            x,
-            self.weigh(pooled),
-            self.shared_cells,
-            self.partition,
-            self.bias,
-            self.geometry,
-            recompute=warehouses.recompute_kernels,
-            keep_format=warehouses.keep_format,
-        )
+        return self.convolve(x)
 
 
-class KWConv1d(KWLayer):
+class KWConv1d(_MixedConv2d):
     """Convolution over sequences; otherwise :class:`torch.nn.Conv1d`.
 
     It is computed as a two-dimensional one of height 1.
@@ -249,16 +259,7 @@ class KWConv1d(KWLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, L) -> (B, C_out, L_out)."""
-        pooled, rows = backend_for(x).pool(x.unsqueeze(2))
-        return mixed_conv2d(
-            rows,
-            self.weigh(pooled),
-            self.shared_cells,
-            self.partition,
-            self.bias,
-            self.geometry,
-            recompute=self._shared[0].recompute_kernels,
-        ).squeeze(2)
+        return self.convolve(x.unsqueeze(2)).squeeze(2)
 
 
 class KWConv3d(HasGeometry, KWLayer):

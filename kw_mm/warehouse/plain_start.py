@@ -23,6 +23,7 @@ from .initialization import beta_of, why_not_plain
 from .layers import KWLayer
 from .warehouses import Warehouse, list_cells
 
+EXACT_NOTE = 'it is the plain network, at every temperature'
 START_SHARE = 0.95  # of the start cell, where an attention function leaves none at zero
 
 # Logits of a mixture's start cell and of all n others, by attention function. CAF sees only the
@@ -52,7 +53,7 @@ class PlainStart(NamedTuple):
 
     def __str__(self) -> str:
         if not self.errors:
-            return 'it is the plain network, at every temperature'
+            return EXACT_NOTE
         errors = ', '.join(f'{name} {error:.1%}' for name, error in self.errors.items())
         return (
             'its budget is below 1, so kernels are the nearest to the plain ones that its cells '
