@@ -30,6 +30,7 @@ REFUSED_BY_DISK = (
     errno.ENOSPC,
     errno.EDQUOT,
 )
+INTERRUPTED = 130  # the exit code of a shell's command that SIGINT ended
 ONE_VALUE = 'Expected more than 1 value per channel'
 
 
@@ -37,7 +38,8 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     """Decorate a tool's ``main``: an error that the user can fix becomes one line and exit code 2.
 
     The line goes to stderr. Such errors are :class:`UserError` and running out of memory.
-    ``KW_MM_TRACEBACK=1`` in the environment shows the stack trace as well.
+    ``KW_MM_TRACEBACK=1`` in the environment shows the stack trace as well. Ctrl-C is one line with
+    what the interrupt says, and exit code 130, as of a shell.
     """
 
     @functools.wraps(main)
@@ -45,6 +47,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         print_anything()
         try:
             return main(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            print(': '.join(['interrupted', *map(str, interrupt.args)]), file=sys.stderr)
+            sys.exit(INTERRUPTED)
         except Exception as error:
             message = advice_on(error)
             if not message:

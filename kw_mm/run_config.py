@@ -137,7 +137,16 @@ def _move_inherited_paths(cfg: Config, path: str) -> None:
     """
     kept: set[str] = set()
     own = False
-    for tree in _inheritance(path):
+    bases = [(path, path)]  # and the files that name them, nearest first
+    while bases:
+        base, child = bases.pop(0)
+        if '::' in base and not own:  # looked up slowly, and nothing is set over what it sets
+            continue
+        found = base if base is child else Config._get_cfg_path(base, child)[0]
+        if not found.endswith('.py') or Config._is_lazy_import(found):
+            continue
+        tree = ast.parse(Path(found).read_text(encoding='utf-8'))
+        bases += [(one, found) for one in Config._get_base_files(found)]
         if own:
             for old in _roots_in(tree):
                 if old and cfg.data_root != old:
@@ -146,17 +155,6 @@ def _move_inherited_paths(cfg: Config, path: str) -> None:
             kept |= {node.value for node in ast.walk(tree)
                      if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip
             own = bool(_roots_in(tree))
-
-
-def _inheritance(path: str) -> Iterator[ast.Module]:
-    """A config in mmengine's text style, then those that it inherits, nearest first."""
-    paths = [path]
-    while paths:
-        path = paths.pop(0)
-        if not path.endswith('.py') or Config._is_lazy_import(path):
-            continue
-        yield ast.parse(Path(path).read_text(encoding='utf-8'))
-        paths += [Config._get_cfg_path(base, path)[0] for base in Config._get_base_files(path)]
 
 
 def _roots_in(tree: ast.Module) -> list[Any]:

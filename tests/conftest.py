@@ -48,6 +48,13 @@ def _nothing_global():
         kind._instance_dict.clear()
 
 
+@pytest.fixture
+def unfilled(monkeypatch):
+    """Parameters are built without random values, which takes long where only shapes matter."""
+    for fill in ('normal_', 'uniform_'):
+        monkeypatch.setattr(torch.Tensor, fill, lambda tensor, *args, **kwargs: tensor)
+
+
 @pytest.fixture(scope='session')
 def coco_mini() -> Path:
     """100 real COCO images in COCO's layout."""

@@ -42,7 +42,12 @@ class LoadsAnyLayout:
 
     It comes before the OpenMMLab class in the bases and defines :meth:`layout_names`. See
     :mod:`kw_mm.checkpoints.layouts` for the layouts.
+
+    Attributes:
+        adapted (str): What was last loaded, and in which layout, in a line; empty before.
     """
+
+    adapted = ''
 
     def layout_names(self) -> LayoutNames:
         """What this module's keys are called in other layouts."""
@@ -67,7 +72,8 @@ class LoadsAnyLayout:
         super().init_weights()
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
-        adapt(self, self.layout_names(), state_dict, prefix)
+        line = adapt(self, self.layout_names(), state_dict, prefix)
+        self.adapted = line or self.adapted
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -95,7 +101,7 @@ def load_pretrained(module: nn.Module, checkpoint: str, prefix: str | None = Non
 
 def adapt(
     module: nn.Module, names: LayoutNames, state_dict: MutableMapping[str, Tensor], prefix: str = ''
-) -> None:
+) -> str:
     """Rewrite a state dict to the module's layout, in place, and log what was used and what not.
 
     At the root (no prefix) it may be wrapped (``state_dict``, ``model``, ``module.``, ...) or hold
@@ -107,6 +113,9 @@ def adapt(
         state_dict: Tensors by name.
         prefix: Prefix of the module's keys.
 
+    Returns:
+        str: The line in the log; empty where the state dict has nothing for the module.
+
     Raises:
         CheckpointError: The weights are of another network, or do not cover the module.
     """
@@ -114,7 +123,7 @@ def adapt(
     expected = version_of(state_dict, f'{prefix}warehouses')  # which torch goes by
     entries, left_over = _take(state_dict, prefix, names.home)
     if not entries:
-        return
+        return ''
     layout = layout_of(entries)
     found, note = _translate(module, names, entries, layout)
     used, dropped, kept = _complete(own, names, found.entries)
@@ -123,8 +132,9 @@ def adapt(
         used = _in_present_order(module, used, version)
     _check(module, own, entries, _in_present_order(module, used), names)
     foreign = found.foreign + dropped
-    _log(module, layout, len(entries) - len(foreign), note, left_over + foreign, kept)
+    line = _log(module, layout, len(entries) - len(foreign), note, left_over + foreign, kept)
     state_dict.update({prefix + key: value for key, value in used.items()})
+    return line
 
 
 def _take(
@@ -264,7 +274,7 @@ def _budget(module: nn.Module) -> float:
 
 def _log(
     module: nn.Module, layout: str, used: int, note: str, left_over: list[str], kept: list[str]
-) -> None:
+) -> str:
     line = f'{type(module).__name__}: {LAYOUTS[layout]} layout, {used} tensors used'
     line += f'; {note}' if note else ''
     if left_over:
@@ -272,6 +282,7 @@ def _log(
     if kept:
         line += f'; not in the file, kept as they were: {few(_grouped(kept), MOST_KEYS)}'
     print_log(line, logger='current')
+    return line
 
 
 def _grouped(keys: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from ..files import check_file, check_folder
 from ..run_config import coco_annotations, datasets_of, kind_of, load_config, walk_transforms
 from .data_checks import check_datasets
 from .diagnosis import data_explained
-from .resuming import checkpoints_of
+from .resuming import checkpoints_of, interrupt_explained
 from .runner import KWRunner
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
@@ -50,6 +50,7 @@ def train(args: Namespace) -> None:
 
     Raises:
         UserError: What the user can fix, in one sentence.
+        KeyboardInterrupt: Ctrl-C; it says what is saved and how to go on.
     """
     cfg = _common_config(args)
     if args.amp:
@@ -68,7 +69,8 @@ def train(args: Namespace) -> None:
         runner = KWRunner.from_cfg(cfg)
         if args.skip_bad_images:
             runner.logger.info('--skip-bad-images: the training pipeline has ignore_empty=True')
-        runner.train()
+        with interrupt_explained(runner):
+            runner.train()
 
 
 @leaving_processes()

@@ -3,12 +3,15 @@
 import os
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapperDict
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..checkpoints.reading import read_checkpoint, read_own_checkpoint
@@ -52,6 +55,25 @@ def _numbered(folder: Path, pattern: str, smaller_than: float = float('inf')) ->
     matches = [(re.fullmatch(pattern, path.name), path) for path in folder.glob('*')]
     found = [(int(match.group(1)), path) for match, path in matches if match]
     return [path for number, path in sorted(found, reverse=True) if number < smaller_than]
+
+
+@contextmanager
+def interrupt_explained(runner: Runner) -> Iterator[None]:
+    """Let Ctrl-C say what a run has saved and how to continue.
+
+    Raises:
+        KeyboardInterrupt: Again, with that as its message.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        saved = next(iter(checkpoints_of(runner.work_dir)), None)
+        at = f'after iteration {runner.iter} of {runner.max_iters}'
+        if saved is None:
+            message = f'{at}; nothing was saved yet, the same command begins again'
+        else:
+            message = f'{at}; {str(saved)!r} is saved, continue with the same command and --resume'
+        raise KeyboardInterrupt(message) from None
 
 
 def newest_intact(work_dir: str, logger: Logger) -> str | None:

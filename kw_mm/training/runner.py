@@ -1,9 +1,12 @@
 """mmengine's runner, reading checkpoints with care."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
@@ -19,8 +22,11 @@ from .data_checks import check_classes, check_metrics, check_training_data
 from .datasets import build_dataset
 from .diagnosis import full_disk_explained
 from .model_checks import check_model
+from .progress_hook import ProgressHook, has_terminal
 from .resuming import check_optimizer, newest_intact, read_to_resume, reorder_old_state
+from .run_summary import RunSummaryHook
 from .schedule_checks import best_checkpoint_faults, odd_temperatures, schedule_faults
+from .screen import quiet_screen, without_pycocotools
 
 MOST_LISTED = 400  # characters of torch's list of what does not fit
 
@@ -49,6 +55,12 @@ class KWRunner(Runner):
         with building('config'):
             return super().from_cfg(cfg)
 
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """As mmengine's; config, environment, hooks and rates of parameters go to the file only."""
+        logger = super().build_logger(*args, **kwargs)
+        quiet_screen(logger)
+        return logger
+
     def build_model(self, model: Any) -> nn.Module:
         with building('model'):
             model = super().build_model(model)
@@ -67,12 +79,12 @@ class KWRunner(Runner):
         return built
 
     def build_evaluator(self, evaluator: Any) -> Any:
-        with building('evaluator', evaluator):
+        with building('evaluator', evaluator), without_pycocotools():
             return super().build_evaluator(evaluator)
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args, **kwargs) -> DataLoader:
-        with building(f'dataloader of {_annotations(dataloader)}'):
+        with building(f'dataloader of {_annotations(dataloader)}'), without_pycocotools():
             if isinstance(dataloader, dict) and isinstance(dataloader.get('dataset'), dict):
                 checked = dict(type=build_dataset, cfg=dataloader['dataset'])
                 dataloader = {**dataloader, 'dataset': checked}
@@ -116,11 +128,31 @@ class KWRunner(Runner):
         Raises:
             UserError: The disk is full.
         """
-        with full_disk_explained():
+        if not any(isinstance(hook, RunSummaryHook) for hook in self.hooks):
+            self.register_hook(RunSummaryHook())
+        with full_disk_explained(), self._progress():
             model = super().train()
         for fault in best_checkpoint_faults(self):
             self.logger.warning(fault)
         return model
+
+    def test(self) -> dict[str, float]:
+        """As mmengine's, with a progress bar on a terminal."""
+        with self._progress():
+            return super().test()
+
+    @contextmanager
+    def _progress(self) -> Iterator[None]:
+        """A progress bar where there is a terminal."""
+        if not has_terminal():
+            yield
+            return
+        bar = ProgressHook()
+        self.register_hook(bar)
+        try:
+            yield
+        finally:
+            bar.close()
 
     def load_or_resume(self) -> None:
         """As mmengine's, but a damaged newest checkpoint is passed over for the one before it."""

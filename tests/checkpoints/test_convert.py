@@ -1,6 +1,9 @@
+from functools import partial
+
 import pytest
 import torch
 from golden import Golden
+from in_process import run_here
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import MobileNetV2, ResNet
 from torch import nn
@@ -128,19 +131,20 @@ def test_what_cannot_be_converted_says_why(content, to, message):
         convert(content, to)
 
 
-def test_the_command(tool, tmp_path):
+def test_the_command(tool, tmp_path, capsys, monkeypatch):
+    here = partial(run_here, 'convert_checkpoint', capsys=capsys, monkeypatch=monkeypatch)
     source, ours, back = (tmp_path / name for name in ('a.pth', 'b.pth', 'c.pth'))
     published = Golden('kw1x_resnet18').state_dict()
     torch.save(dict(state_dict=published), source)
     assert 'ResNet-18 in the kw_mm layout' in tool('convert_checkpoint', source, ours).stdout
-    tool('convert_checkpoint', ours, back, '--to', 'published')
+    assert here(ours, back, '--to', 'published').code == 0
     assert all(
         torch.equal(value, published[key]) for key, value in torch.load(back)['state_dict'].items()
     )
-    done = tool('convert_checkpoint', source, ours, ok=False)
-    assert done.returncode == 2 and '--overwrite' in done.stderr
-    done = tool('convert_checkpoint', tmp_path / 'nowhere.pth', back, '--overwrite', ok=False)
-    assert done.returncode == 2 and 'nowhere.pth' in done.stderr and 'Traceback' not in done.stderr
+    done = here(source, ours)
+    assert done.code == 2 and '--overwrite' in done.error
+    done = here(tmp_path / 'nowhere.pth', back, '--overwrite')
+    assert done.code == 2 and 'nowhere.pth' in done.error and 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize('to', ['static', 'published'])

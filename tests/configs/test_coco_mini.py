@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 from golden import Golden
+from in_process import run_here
 from mmdet.registry import DATASETS, MODELS
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from reading_configs import read_config
 from run_tools import ROOT
 from torch import nn
 
@@ -56,10 +58,7 @@ def test_the_configs_are_there():
 @pytest.mark.parametrize('name', [name for name in CONFIGS if 'from-plain' in name])
 def test_from_plain_weights_they_are_their_twin_with_layer_norm(name):
     """Under norm_eval the statistics of a new batch norm would stay at 0 and 1."""
-    cfg, twin = (
-        load_config(str(ROOT / 'configs' / file))
-        for file in (name, name.replace('_from-plain', ''))
-    )
+    cfg, twin = (read_config(file) for file in (name, name.replace('_from-plain', '')))
     backbone, other = cfg.model.backbone, twin.model.backbone
     assert backbone.norm_eval and backbone.init_cfg.checkpoint.startswith('torchvision://')
     options = backbone if 'kw' in name else backbone.conv
@@ -71,7 +70,7 @@ def test_from_plain_weights_they_are_their_twin_with_layer_norm(name):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_recipe(name):
-    cfg = load_config(str(ROOT / 'configs' / name))
+    cfg = read_config(name)
     optimizer = cfg.optim_wrapper.optimizer
     if '_sgd_' in name:
         assert optimizer == dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4)
@@ -104,9 +103,10 @@ def test_recipe(name):
     assert len((ROOT / 'configs' / name).read_text().splitlines()) <= 40
 
 
+@pytest.mark.usefixtures('unfilled')
 @pytest.mark.parametrize('name', CONFIGS)
 def test_frozen_stages(name):
-    cfg = load_config(str(ROOT / 'configs' / name))
+    cfg = read_config(name)
     backbone = MODELS.build(cfg.model.backbone)
     frozen = {key for key, p in backbone.named_parameters() if not p.requires_grad}
     assert any(key.startswith('layer1.0.conv') for key in frozen) == ('convnext' not in name)
@@ -119,7 +119,7 @@ def test_frozen_stages(name):
 
 @pytest.mark.parametrize('name', ['mask_rcnn_fdconv_r50', 'faster_rcnn_fdconv_r50'])
 def test_only_norms_of_fdconvs_local_attentions_have_no_weight_decay(name):
-    cfg = load_config(str(ROOT / f'configs/{name}_1x_coco.py'))
+    cfg = read_config(f'{name}_1x_coco.py')
     small = dict(cfg.model.backbone, depth=18, base_channels=24, stem_channels=24, init_cfg=None)
     model = nn.ModuleDict(dict(backbone=MODELS.build(small)))
     names = {parameter: key for key, parameter in model.named_parameters()}
@@ -165,7 +165,9 @@ default_hooks = dict(logger=dict(interval=1))
     return path
 
 
-def test_train_and_test_on_real_images(small_coco_config, coco_mini, tmp_path, tool):
+def test_train_and_test_on_real_images(
+    small_coco_config, coco_mini, tmp_path, tool, capsys, monkeypatch
+):
     options = [
         '--cfg-options',
         f'data_root={coco_mini}',
@@ -181,14 +183,9 @@ def test_train_and_test_on_real_images(small_coco_config, coco_mini, tmp_path, t
     assert len([line for line in log if 'loss' in line]) == 4
     during = log[-1]
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(during)
-    tool(
-        'test',
-        small_coco_config,
-        tmp_path / 'train/epoch_1.pth',
-        '--work-dir',
-        tmp_path / 'test',
-        *options,
-    )
+    tested = ['test', small_coco_config, tmp_path / 'train/epoch_1.pth']
+    options = ['--work-dir', tmp_path / 'test', *options]
+    assert run_here(*tested, *options, capsys=capsys, monkeypatch=monkeypatch).code == 0
     after = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text().splitlines()[-1])
     assert {key: after[key] for key in after if 'mAP' in key} == {
         key: during[key] for key in during if 'mAP' in key

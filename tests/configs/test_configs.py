@@ -4,7 +4,6 @@ Its parts build, its augmentation runs, and so do a training step and a predicti
 """
 
 from copy import deepcopy
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -16,10 +15,11 @@ from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, METRICS, MODELS, PARAM_SCHEDULERS, init_default_scope
 from mmpretrain.structures import DataSample
+from reading_configs import read_config, read_only
 from run_tools import ROOT
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kw_mm.run_config import datasets_of, load_config
+from kw_mm.run_config import datasets_of
 
 CONFIGS = sorted(
     str(path.relative_to(ROOT / 'configs'))
@@ -45,27 +45,28 @@ def annotations(tmp_path_factory):
     return str(path)
 
 
-@cache
-def read(name):
-    """A config; reading it with all it inherits takes longer than some tests of it."""
-    return load_config(str(ROOT / 'configs' / name))
-
-
 @pytest.fixture(params=CONFIGS)
 def cfg(request):
-    cfg = deepcopy(read(request.param))
+    cfg = read_config(request.param)
     init_default_scope(cfg.default_scope)
     return cfg
 
 
-def has_an_earlier_twin(cfg):
-    """Whether an earlier config has the same network, which then has had its training step.
+def has_a_smaller_twin(cfg):
+    """Whether another config has the same network, is no larger, and has its training step.
 
     Sizes of warehouses, weights and norms of attention make no difference to how the parts of a
     model fit; networks with other sizes are trained in tests/models/test_sweep.py.
     """
-    earlier = CONFIGS[: CONFIGS.index(str(Path(cfg.filename).relative_to(ROOT / 'configs')))]
-    return any(network_of(read(name)) == network_of(cfg) for name in earlier)
+    network, own = network_of(cfg), str(Path(cfg.filename).relative_to(ROOT / 'configs'))
+    twins = [name for name in CONFIGS if network_of(read_only(name)) == network]
+    return own != min(twins, key=lambda name: (size_of(read_only(name)), name))
+
+
+def size_of(cfg):
+    """What a network's parameters grow with."""
+    backbone = cfg.model.backbone
+    return backbone.get('budget', 1) * backbone.get('conv', {}).get('num_kernels', 1)
 
 
 def network_of(cfg):
@@ -135,7 +136,7 @@ def optimizer_of(cfg, model):
 
 
 def test_a_training_step_and_a_prediction(cfg):
-    is_twin = has_an_earlier_twin(cfg)
+    is_twin = has_a_smaller_twin(cfg)
     model = small_model(cfg)
     if any(hook.type == 'AttentionTemperatureHook' for hook in cfg.get('custom_hooks', [])):
         assert any(hasattr(module, 'set_temperature') for module in model.modules())
@@ -207,7 +208,7 @@ def test_layer_wise_learning_rates_of_convnext(name):
 
     Warehouses fall through mmdet's rule to the full rate, as published.
     """
-    cfg = load_config(str(ROOT / 'configs' / name))
+    cfg = read_config(name)
     init_default_scope(cfg.default_scope)
     model = small_model(cfg)
     names = {parameter: key for key, parameter in model.named_parameters()}

@@ -12,11 +12,11 @@ from mmengine.hooks import EMAHook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
+from reading_configs import read_config, read_only
 from run_tools import ROOT
 from torch import nn
 
 from kw_mm.checkpoints.layouts import LAYER_SCALE
-from kw_mm.run_config import load_config
 from kw_mm.training.resuming import reorder_old_state
 
 KW_MOBILE = [
@@ -28,7 +28,7 @@ SOFTMAX_MOBILE = ['odconv4x_mbv2_150e_in1k', 'dyconv4x_mbv2_150e_in1k']
 
 
 def read(name):
-    cfg = load_config(str(ROOT / f'configs/imagenet/{name}.py'))
+    cfg = read_config(f'imagenet/{name}.py')
     init_default_scope(cfg.default_scope)
     return cfg
 
@@ -119,7 +119,7 @@ def test_layer_scales_of_kw_convnext_decay_and_plain_ones_do_not(name):
 
 
 def test_layer_scales_of_kw_convnext_decay_in_detection():
-    cfg = load_config(str(ROOT / 'configs/mask_rcnn_kw_convnext-t_1x_coco.py'))
+    cfg = read_config('mask_rcnn_kw_convnext-t_1x_coco.py')
     init_default_scope(cfg.default_scope)
     arch = dict(depths=[3, 3, 9, 3], channels=[8, 16, 24, 32])
     options = dict(cfg.model.backbone, arch=arch, init_cfg=None, drop_path_rate=0)
@@ -196,7 +196,7 @@ def test_the_mixed_classifier_starts_without_bias():
 def test_every_published_kw_resnet_has_the_default_start():
     for path in (ROOT / 'configs/imagenet').glob('kw*_r*_in1k.py'):
         if re.search(r'_r(18|50)_', path.name):
-            assert load_config(str(path)).model.head.init_cfg is None, path.name
+            assert read_only(f'imagenet/{path.name}').model.head.init_cfg is None, path.name
 
 
 def test_a_run_of_before_is_resumed_with_layer_scales_of_another_shape():

@@ -1,7 +1,6 @@
 """docs/results.md against the models it is about. That its links exist is in test_docs.py."""
 
 import pytest
-import torch
 from results_table import ROWS, published_name
 from run_tools import ROOT
 
@@ -11,9 +10,8 @@ from kw_mm.run_config import load_config
 
 
 @pytest.mark.parametrize('config', sorted({row.config for row in ROWS}))
-def test_parameters_are_those_of_the_model(config, monkeypatch):
-    for fill in ('normal_', 'uniform_'):  # values do not matter, and take long
-        monkeypatch.setattr(torch.Tensor, fill, lambda tensor, *args, **kwargs: tensor)
+@pytest.mark.usefixtures('unfilled')
+def test_parameters_are_those_of_the_model(config):
     model = build_model(load_config(str(ROOT / config)))
     found = f'{sum(p.numel() for p in model.parameters()) / 1e6:.2f}'
     assert {row.parameters for row in ROWS if row.config == config} == {found}

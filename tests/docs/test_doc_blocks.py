@@ -9,6 +9,7 @@ from doc_blocks import NEEDS, blocks, commands, small_options
 from in_process import run_here
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from reading_configs import read_only
 from run_tools import ROOT
 
 from kw_mm.run_config import load_config
@@ -69,7 +70,7 @@ def check_command(command, place, help_of):
     for word in command.args:
         if word.endswith('.py'):
             assert (place / word).is_file(), f'{word} of {command} does not exist'
-            settings = load_config(str(place / word))
+            settings = read_only(word.removeprefix('configs/'))
             for key in [key for key in command.args if re.fullmatch(r'[a-z_]+\.[\w.]+=.*', key)]:
                 assert has(settings, key.partition('=')[0].split('.')[:-1]), (command, key)
 

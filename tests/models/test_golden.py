@@ -56,6 +56,34 @@ def model(request):
     return Golden(request.param), backbone, head, features
 
 
+@pytest.fixture(scope='module')
+def published(model):
+    """A model's weights in the published layout."""
+    return model[0].state_dict()
+
+
+@pytest.fixture(scope='module')
+def loaded(model, published):
+    """A model with them, in the mode in which the golden values were computed."""
+    _, backbone, head, _ = model
+    backbone.load_state_dict(published)
+    if isinstance(head, KWLinearClsHead):
+        head.load_state_dict(published)
+    else:
+        head.fc.load_state_dict(
+            {
+                key.split('.')[-1]: value
+                for key, value in published.items()
+                if key.startswith(CLASSIFIERS)
+            }
+        )
+    backbone.eval(), head.eval()
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+    return model
+
+
 def modules_with_warehouses(backbone, head):
     return [module for module in (backbone, head) if hasattr(module, 'warehouses')]
 
@@ -96,39 +124,18 @@ def test_start_cells(model):
         ]
 
 
-def test_published_layout_loads_and_every_key_is_used_or_named(model, caplog, monkeypatch):
-    golden, backbone, head, _ = model
+def test_published_layout_loads_and_every_key_is_used_or_named(model, published, monkeypatch):
+    _, backbone, _, _ = model
     lines = []
     monkeypatch.setattr(
         'kw_mm.checkpoints.adapting.print_log', lambda line, **kwargs: lines.append(line)
     )
-    state_dict = golden.state_dict()
-    backbone.load_state_dict(state_dict)  # strict: a key too many or too few raises
-    named = {key for key in state_dict if any(key in line for line in lines)}
-    classifier = {key for key in state_dict if key.startswith(CLASSIFIERS)}
+    backbone.load_state_dict(published)  # strict: a key too many or too few raises
+    named = {key for key in published if any(key in line for line in lines)}
+    classifier = {key for key in published if key.startswith(CLASSIFIERS)}
     last = f'warehouse_manager.weights.{len(backbone.warehouses)}'
-    assert named == classifier | ({last} & set(state_dict))
-    assert len(lines) == 1 and f'{len(state_dict) - len(named)} tensors used' in lines[0]
-
-
-def load(golden, backbone, head):
-    """The published weights, and the mode in which the golden values were computed."""
-    state_dict = golden.state_dict()
-    backbone.load_state_dict(state_dict)
-    if isinstance(head, KWLinearClsHead):
-        head.load_state_dict(state_dict)
-    else:
-        head.fc.load_state_dict(
-            {
-                key.split('.')[-1]: value
-                for key, value in state_dict.items()
-                if key.startswith(CLASSIFIERS)
-            }
-        )
-    backbone.eval(), head.eval()
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train()
+    assert named == classifier | ({last} & set(published))
+    assert len(lines) == 1 and f'{len(published) - len(named)} tensors used' in lines[0]
 
 
 @torch.no_grad()
@@ -156,19 +163,17 @@ def outputs_of(backbone, head, features, dtype, temperature=0.0):
 
 @pytest.mark.parametrize('temperature', TEMPERATURES)
 @pytest.mark.parametrize('path', [reference_path, nullcontext], ids=['reference', 'fast'])
-def test_features(model, temperature, path):
-    golden, backbone, head, features = model
-    load(golden, backbone, head)
+def test_features(loaded, temperature, path):
+    golden, backbone, head, features = loaded
     with path():
         found = outputs_of(backbone, head, features, torch.float64, float(temperature))
     errors = {name: golden.error(temperature, name, value) for name, value in found.items()}
     assert all(error < 1e-8 for error in errors.values()), errors
 
 
-def test_float32_is_close_to_float64(model):
+def test_float32_is_close_to_float64(loaded):
     """Batch statistics over 2 x 3 x 3 values magnify rounding in the last stage."""
-    golden, backbone, head, features = model
-    load(golden, backbone, head)
+    _, backbone, head, features = loaded
     exact, rounded = (
         outputs_of(backbone, head, features, dtype) for dtype in (torch.float64, torch.float32)
     )
@@ -190,6 +195,7 @@ def test_float32_is_close_to_float64(model):
         (50, 4, 102.02),
     ],
 )
+@pytest.mark.usefixtures('unfilled')
 def test_published_resnet_sizes(depth, budget, millions):
     backbone, head, _ = resnet(depth, budget)
     total = sum(p.numel() for module in (backbone, head) for p in module.parameters())

@@ -31,6 +31,31 @@ def model(request):
     return Golden(request.param), make(), LinearClsHead(1000, channels), features
 
 
+@pytest.fixture(scope='module')
+def published(model):
+    """A model's weights in the published layout."""
+    return model[0].state_dict()
+
+
+@pytest.fixture(scope='module')
+def loaded(model, published):
+    """A model with them, in the mode in which the golden values were computed."""
+    _, backbone, head, _ = model
+    backbone.load_state_dict(published)
+    head.fc.load_state_dict(
+        {
+            key.split('.')[-1]: value
+            for key, value in published.items()
+            if key.startswith(('fc.', 'classifier.'))
+        }
+    )
+    backbone.double().eval(), head.double().eval()
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+    return model
+
+
 def test_parameters(model):
     golden, backbone, head, _ = model
     assert (
@@ -39,18 +64,17 @@ def test_parameters(model):
     )
 
 
-def test_published_layout_loads_and_every_key_is_used_or_named(model, monkeypatch):
-    golden, backbone, _, _ = model
+def test_published_layout_loads_and_every_key_is_used_or_named(model, published, monkeypatch):
+    _, backbone, _, _ = model
     lines = []
     monkeypatch.setattr(
         'kw_mm.checkpoints.adapting.print_log', lambda line, **kwargs: lines.append(line)
     )
-    state_dict = golden.state_dict()
-    backbone.load_state_dict(state_dict)  # strict: a key too many or too few raises
-    named = {key for key in state_dict if any(key in line for line in lines)}
-    assert named == {key for key in state_dict if key.startswith(('fc.', 'classifier.'))}
+    backbone.load_state_dict(published)  # strict: a key too many or too few raises
+    named = {key for key in published if any(key in line for line in lines)}
+    assert named == {key for key in published if key.startswith(('fc.', 'classifier.'))}
     assert len(lines) == 1 and 'published ODConv layout' in lines[0]
-    assert f'{len(state_dict) - len(named)} tensors used' in lines[0]
+    assert f'{len(published) - len(named)} tensors used' in lines[0]
     loaded = sorted(
         float(value.double().sum())
         for key, value in backbone.state_dict().items()
@@ -59,7 +83,7 @@ def test_published_layout_loads_and_every_key_is_used_or_named(model, monkeypatc
     assert loaded == pytest.approx(
         sorted(
             float(value.double().sum())
-            for key, value in state_dict.items()
+            for key, value in published.items()
             if key not in named and not key.endswith('.num_batches_tracked')
         )
     )
@@ -67,30 +91,15 @@ def test_published_layout_loads_and_every_key_is_used_or_named(model, monkeypatc
 
 @pytest.mark.parametrize('temperature', SOFTMAX_TEMPERATURES)
 @pytest.mark.parametrize('fold', [None, True, False])
-def test_features(model, temperature, fold, monkeypatch):
+def test_features(loaded, temperature, fold, monkeypatch):
     """The attentions multiply the smaller of features and kernels (None), or always one of them."""
     if fold is not None:
         monkeypatch.setattr(ODConv2d, 'scales_kernels', lambda self, kernel, features: fold)
-    golden, backbone, head, features = model
-    state_dict = golden.state_dict()
-    backbone.load_state_dict(state_dict)
-    head.fc.load_state_dict(
-        {
-            key.split('.')[-1]: value
-            for key, value in state_dict.items()
-            if key.startswith(('fc.', 'classifier.'))
-        }
-    )
-    backbone.eval(), head.eval()
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train()
+    golden, backbone, head, features = loaded
     backbone.set_temperature(float(temperature))
-    backbone.double(), head.double()
     with torch.no_grad():
         outputs = backbone(images().double())
         logits = head((outputs[-1].mean(dim=(2, 3)),))
-    backbone.float(), head.float()
     errors = {
         name: golden.error(temperature, name, outputs[index]) for name, index in features.items()
     }
