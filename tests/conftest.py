@@ -1,11 +1,13 @@
 """Shared fixtures. Data that the project may not hold (licences) is looked for in ../shared."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 from mmdet.visualization import DetLocalVisualizer
+from mmengine.config import utils as config_utils
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from mmpretrain.visualization import UniversalVisualizer
@@ -19,6 +21,9 @@ settings.register_profile(
 )
 settings.register_profile('search', deadline=None, max_examples=3000, print_blob=True)
 settings.load_profile('repeatable')
+
+# To inherit a config of another package, mmengine reads all 85 metafiles of that package each time.
+config_utils._get_cfg_metainfo = cache(config_utils._get_cfg_metainfo)
 
 # The files that take longest come first, so that no process waits for another's at the end.
 LONGEST = (

@@ -135,8 +135,10 @@ def optimizer_of(cfg, model):
     return optimizer
 
 
-def test_a_training_step_and_a_prediction(cfg):
+def test_a_training_step_and_a_prediction(cfg, request):
     is_twin = has_a_smaller_twin(cfg)
+    if is_twin:
+        request.getfixturevalue('unfilled')
     model = small_model(cfg)
     if any(hook.type == 'AttentionTemperatureHook' for hook in cfg.get('custom_hooks', [])):
         assert any(hasattr(module, 'set_temperature') for module in model.modules())
