@@ -1,7 +1,9 @@
 """Command lines of tools/ as forks of one process that has imported everything.
 
 As a program it reads a JSON list of command lines, ``[["train", "config.py", ...], ...]``, runs
-them one after the other and prints a JSON list of ``[exit status, output]``.
+them one after the other and prints a JSON list of ``[exit status, output]``. With ``--serve`` it
+reads a JSON object a line, ``{"line": ["train", ...], "cwd": ..., "out": FILE, "err": FILE}``, and
+answers each with a line that holds the exit status.
 """
 
 import json
@@ -27,14 +29,23 @@ def import_everything() -> None:
     register_all_modules(init_default_scope=False)
 
 
-def start(tool: str, args: Sequence, log: Path, arm: Callable[[], None] | None = None) -> int:
-    """Fork a leader of its own group that calls ``arm`` and runs tools/TOOL.py; its id."""
+def start(
+    tool: str,
+    args: Sequence,
+    log: Path,
+    arm: Callable[[], None] | None = None,
+    errors: Path | None = None,
+) -> int:
+    """Fork a leader of its own group that calls ``arm`` and runs tools/TOOL.py; its id.
+
+    What it writes to stderr is in ``log``, too, unless a file is named for ``errors``.
+    """
     pid = os.fork()
     if pid:
         return pid
     os.setsid()
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1), os.dup2(file, 2)
+    for number, file in ((1, log), (2, errors or log)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     status = 1
     try:
         if arm:
@@ -43,7 +54,7 @@ def start(tool: str, args: Sequence, log: Path, arm: Callable[[], None] | None =
         runpy.run_path(str(ROOT / 'tools' / f'{tool}.py'), run_name='__main__')
         status = 0
     except SystemExit as stop:
-        status = stop.code
+        status = stop.code or 0
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush(), sys.stderr.flush()
@@ -68,7 +79,30 @@ def wait(pid: int, seconds: float = 600) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if status is None else status
 
 
+def serve() -> None:
+    """Run command lines as they come in."""
+    import mmdet.apis  # noqa: F401
+    import mmpretrain.apis  # noqa: F401
+
+    from kw_mm.training import launch  # noqa: F401
+
+    for text in sys.stdin:
+        request = json.loads(text)
+        tool, *args = request['line']
+        pid = start(
+            tool,
+            args,
+            request['out'],
+            arm=lambda cwd=request['cwd']: os.chdir(cwd),
+            errors=request['err'],
+        )
+        print(wait(pid, seconds=900), flush=True)
+
+
 def main() -> None:
+    if sys.argv[1:] == ['--serve']:
+        serve()
+        return
     results = []
     lines = json.load(sys.stdin)
     import_everything()
