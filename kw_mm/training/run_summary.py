@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 from ..checkpoints.adapting import LoadsAnyLayout
@@ -24,8 +24,9 @@ class RunSummaryHook(Hook):
     priority = 'LOWEST'
 
     def before_train(self, runner: Runner) -> None:
-        width = max(len(name) for name, _ in summary(runner))
-        lines = [f'  {name:<{width}}  {text}' for name, text in summary(runner)]
+        pairs = summary(runner)
+        width = max(len(name) for name, _ in pairs)
+        lines = [f'  {name:<{width}}  {text}' for name, text in pairs]
         runner.logger.info('\n'.join(['Training begins:', *lines]))
 
 
@@ -105,9 +106,11 @@ def _schedule(runner: Runner) -> str:
     rates = next(iter(runner.optim_wrapper.get_lr().values()))
     optimizer = type(getattr(runner.optim_wrapper, 'optimizer', runner.optim_wrapper)).__name__
     begun = f', resumed after iteration {runner.iter}' if runner.iter else ''
+    by_epoch = not isinstance(runner.train_loop, IterBasedTrainLoop)
+    epochs = f'{runner.max_epochs} epochs, ' if by_epoch else ''
     return (
-        f'{runner.max_epochs} epochs, {runner.max_iters} iterations{begun}; {optimizer}, '
-        f'learning rate {max(rates):.3g} at the start; seed {runner.seed}'
+        f'{epochs}{runner.max_iters} iterations{begun}; {optimizer}, learning rate '
+        f'{max(rates):.3g} at the start; seed {runner.seed}'
     )
 
 
