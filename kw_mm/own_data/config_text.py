@@ -1,13 +1,16 @@
 """The text of a config for a data set of one's own."""
 
+import inspect
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from ..errors import UserError
+from ..run_config import kind_of
 from .suggested_schedule import Schedule
 
 WIDTH = 100
@@ -19,6 +22,7 @@ PLAIN_WEIGHTS = {
     'MobileNetV2': 'torchvision://mobilenet_v2',
     'ConvNeXt': 'torchvision://convnext_{arch}',
 }
+WITH_ATTENTION = ('KW', 'Dynamic')
 DEFAULTS = dict(depth=50, arch='tiny')
 
 
@@ -115,7 +119,7 @@ def class_heads(cfg: Config, number: int) -> Iterator[tuple[str, Any]]:
 def plain_start(cfg: Config) -> tuple[dict[str, Any], str]:
     """What a backbone takes to start from torchvision's weights, and what that means, in words.
 
-    Empty where torchvision has none of its size.
+    Empty where it starts from them anyway, or where there are none of its size.
     """
     backbone = cfg.model.get('backbone') or {}
     name = str(backbone.get('type'))
@@ -123,13 +127,23 @@ def plain_start(cfg: Config) -> tuple[dict[str, Any], str]:
     if kind is None or backbone.get('widen_factor', 1) != 1 or 'base_channels' in backbone:
         return {}, ''
     weights = PLAIN_WEIGHTS[kind].format(**{**DEFAULTS, **backbone})
+    if (backbone.get('init_cfg') or {}).get('checkpoint') == weights:
+        return {}, ''
     start: dict[str, Any] = dict(init_cfg=dict(type='Pretrained', checkpoint=weights))
-    if not (name.startswith('KW') and kind != 'ConvNeXt' and backbone.get('norm_eval')):
+    if not name.startswith(WITH_ATTENTION):
         return start, "torchvision's ImageNet weights"
-    why = (
-        "begins as torchvision's plain network; LN, as a batch norm learns nothing under norm_eval"
-    )
-    return dict(attention_norm='LN', **start), why
+    begins = 'nearly' if backbone.get('budget', 1) < 1 else 'as'
+    why = f"begins {begins} torchvision's plain network"
+    if kind == 'ConvNeXt' or not backbone.get('norm_eval'):
+        return start, why
+    norm: dict[str, Any] = dict(attention_norm='LN')
+    if 'conv' in backbone:
+        conv = kind_of(backbone.conv, MODELS)
+        has_norm = conv is not None and 'attention_norm' in inspect.signature(conv).parameters
+        norm = dict(conv=norm) if has_norm else {}
+    if not norm:
+        return start, why
+    return {**norm, **start}, f'{why}; LN, as a batch norm learns nothing under norm_eval'
 
 
 def _title(cfg: Config) -> str:

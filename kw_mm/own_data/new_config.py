@@ -218,7 +218,7 @@ def _complete(parts: dict[str, Part], share: float, seed: int) -> list[str]:
         f'are drawn for validation (--val-share {share:g} --seed {seed})'
     )
     parts['train'] = Part(whole.path, train, whole.folder, [*whole.changes, split])
-    parts['val'] = Part(whole.path, copy.deepcopy(val), whole.folder, [split])
+    parts['val'] = Part(whole.path, val, whole.folder, [split])
     return [
         f'odd: {split}; frames of one video, or crops of one picture, should be on one side: then '
         'name files, train=FILE val=FILE'
@@ -248,8 +248,9 @@ def _check_values(
 ) -> int:
     """Check a split by value; how many of its images can be used."""
     settings = cfg.train_dataloader.dataset.get('filter_cfg') or {}
+    images = [dict(image) for image in part.content['images']]  # counting changes them
     account = count(
-        copy.deepcopy(part.content),
+        {**part.content, 'images': images},
         str(part.path),
         classes,
         masks=masks,

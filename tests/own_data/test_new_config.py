@@ -14,6 +14,7 @@ from kw_mm.analysis.training_runs import find_runs
 from kw_mm.building import build_model
 from kw_mm.errors import UserError
 from kw_mm.own_data import new_config
+from kw_mm.own_data.config_text import plain_start
 from kw_mm.run_config import load_config
 from kw_mm.training.datasets import build_dataset
 
@@ -24,7 +25,10 @@ TINY = 'demo/mask_rcnn_kw_shapes'
 def made(export, root, base=MASKS, **options):
     """(lines that were said, the config) for an export; the config is beside the data."""
     output = root.parent / 'mine.py'
-    said = new_config(list(map(str, EXPORTS[export](root))), base, str(output), **options)
+    arguments = list(map(str, EXPORTS[export](root)))
+    before = {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
+    said = new_config(arguments, base, str(output), **options)
+    assert before == {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
     assert len(output.read_text().splitlines()) < 40
     assert all(len(line) <= 100 for line in output.read_text().splitlines() if '/tmp' not in line)
     return '\n'.join(said), load_config(str(output))
@@ -114,18 +118,6 @@ def info_of(dataset, _):
 def dataset_file(cfg, split):
     dataset = built(cfg, split)
     return dataset.ann_file
-
-
-def test_exports_stay_as_they_are(tmp_path):
-    for name, export in EXPORTS.items():
-        export(tmp_path / name)
-    before = {path: path.read_bytes() for path in tmp_path.rglob('*.json')}
-    for name, export in EXPORTS.items():
-        (tmp_path / 'out' / name).mkdir(parents=True)
-        arguments = [tmp_path / name] if name != 'pylabel' else export(tmp_path / name)
-        output = tmp_path / 'out' / name / 'c.py'
-        new_config(list(map(str, arguments)), BOXES, str(output))
-    assert before == {path: path.read_bytes() for path in before}
 
 
 def test_a_masked_base_without_masks_names_the_base_for_boxes(tmp_path):
@@ -320,6 +312,36 @@ def test_the_model_of_a_plain_start_builds(tmp_path):
     cfg.model.backbone.init_cfg = None
     model = build_model(cfg)
     assert model.roi_head.mask_head.num_classes == 2 and cfg.model.backbone.attention_norm == 'LN'
+
+
+@pytest.mark.parametrize(
+    'base',
+    [
+        'mask_rcnn_kw_r50_1x_coco',
+        'mask_rcnn_odconv4x_r50_1x_coco',
+        'mask_rcnn_dyconv4x_mbv2_1x_coco',
+    ],
+)
+def test_plain_starts_are_those_of_our_configs(base):
+    """Where a config from plain weights comes along, the written one sets what it sets."""
+    start, why = plain_start(load_config(base))
+    cfg, twin = load_config(base), load_config(base.replace('_1x', '_from-plain_1x'))
+    cfg.merge_from_dict(dict(model=dict(backbone=start)))
+    assert cfg.model.backbone == twin.model.backbone and 'begins as torchvision' in why
+
+
+@pytest.mark.parametrize(
+    'base, checkpoint, why',
+    [
+        ('mask_rcnn_fdconv_r50_1x_coco', None, ''),
+        ('mask_rcnn_r50_1x_coco', 'torchvision://resnet50', "torchvision's ImageNet weights"),
+        ('mask_rcnn_kw_convnext-t_1x_coco', 'torchvision://convnext_tiny', 'begins as torchvision'),
+        ('mask_rcnn_kw1d2x_r50_1x_coco', 'torchvision://resnet50', 'begins nearly torchvision'),
+    ],
+)
+def test_other_plain_starts(base, checkpoint, why):
+    start, said = plain_start(load_config(base))
+    assert start.get('init_cfg', {}).get('checkpoint') == checkpoint and said.startswith(why)
 
 
 def test_it_loads_with_plain_mmengine(tmp_path):
