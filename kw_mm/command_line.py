@@ -101,6 +101,20 @@ def raised_in_worker(error: Exception) -> str:
     return text.rpartition(name)[2].strip() if ' in DataLoader worker process ' in text else ''
 
 
+def tool_parser(description: str | None, *examples: str) -> argparse.ArgumentParser:
+    """A tool's parser, whose help ends with examples.
+
+    Args:
+        description: The tool's docstring.
+        *examples: What can be typed after ``kw_mm``, with ``#`` before what it is for.
+    """
+    return argparse.ArgumentParser(
+        description=description,
+        epilog='\n'.join(['examples:', *(f'  kw_mm {example}' for example in examples)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 class CfgOptions(DictAction):
     """mmengine's action for ``--cfg-options``; what it cannot parse is a usage error."""
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import nn
 
 from ..building import build_model
@@ -160,8 +160,8 @@ def print_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None
 
 
 def print_rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table that fits the terminal."""
-    table = Table(*header, box=box.SIMPLE_HEAD)
+    """Print a table that fits the terminal; cells that are too long are folded."""
+    table = Table(*(Column(title, overflow='fold') for title in header), box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)

@@ -30,6 +30,7 @@ class AnnotationReader:
 
     Attributes:
         account (Account, optional): Of the file, once it was read.
+        categories (list): Names of the file's categories, once it was read.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class AnnotationReader:
         self.name, self.classes = name, classes
         self.options = dict(masks=masks, evaluated=evaluated, min_size=min_size)
         self.account: Account | None = None
+        self.categories: list[str] = []
 
     def __call__(self, path: str) -> COCO:
         """Read the file.
@@ -57,6 +59,7 @@ class AnnotationReader:
         with _nothing_collected():
             content = read(path, self.name)
             self.account = count(content, self.name, self.classes, **self.options)
+            self.categories = [category['name'] for category in content['categories']]
             order_categories(content['categories'], self.classes, self.name)
             return indexed(content)
 

@@ -8,9 +8,11 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from ..annotations import Account
+from ..annotations.counting import OTHER_CLASS
 from ..annotations.image_sizes import other_size
 from ..errors import AnnotationError, ImageError, UserError
 from ..run_config import annotation_path, is_kind, walk_datasets, walk_transforms
+from ..validation import few
 
 
 def build_dataset(cfg: dict[str, Any]) -> Any:
@@ -70,6 +72,7 @@ def _build(cfg: dict[str, Any], masks: bool) -> Any:
     from mmdet.datasets import BaseDetDataset, CocoDataset
 
     if is_kind(cfg, DATASETS, CocoDataset, cfg.get('_scope_')):
+        check_class_settings(cfg)
         dataset = DATASETS.build({**cfg, 'lazy_init': True})
         _initialise(dataset, _give_reader(dataset, annotation_path(cfg), masks))
     else:
@@ -79,6 +82,22 @@ def _build(cfg: dict[str, Any], masks: bool) -> Any:
     return dataset
 
 
+def check_class_settings(cfg: dict[str, Any]) -> None:
+    """Check that a dataset's config names its classes where mmdet 3 looks for them.
+
+    Raises:
+        UserError: It names them as mmdet 2 did; there, they would be refused or ignored.
+    """
+    metainfo = cfg.get('metainfo') or {}
+    other = [key for key in metainfo if key.lower() == 'classes' and key != 'classes']
+    if 'classes' in cfg or other:
+        setting = 'classes' if 'classes' in cfg else f'metainfo.{other[0]}'
+        raise UserError(
+            f'{setting} of annotation file {annotation_path(cfg)!r} is not read; since mmdet 3, '
+            'classes are named in metainfo=dict(classes=(...))'
+        )
+
+
 def _give_reader(dataset: Any, name: str, masks: bool) -> Any:
     """Let a dataset read its file with care, if it reads it with mmdet's ``COCO``."""
     from mmdet.datasets.api_wrappers import COCO
@@ -86,6 +105,11 @@ def _give_reader(dataset: Any, name: str, masks: bool) -> Any:
     from ..annotations.coco_reader import AnnotationReader
 
     classes = dataset.metainfo.get('classes')
+    if isinstance(classes, str):  # a name of a file has become what is in it by now
+        raise UserError(
+            f'metainfo.classes={classes!r} of annotation file {name!r} is one string; write '
+            f'({classes!r}, )'
+        )
     if type(dataset).COCOAPI is not COCO or not isinstance(classes, (list, tuple)):
         return None
     reader = AnnotationReader(
@@ -108,30 +132,42 @@ def _initialise(dataset: BaseDataset, reader: Any) -> None:
         account = reader and reader.account
         if account is None or account.used or not account.annotations:
             raise
-        raise AnnotationError(nothing_left(reader.name, account)) from error
+        raise AnnotationError(nothing_left(reader)) from error
     if reader is not None and reader.account is not None:
-        _report(dataset, reader.name, reader.account)
+        _report(dataset, reader, reader.account)
 
 
-def _report(dataset: Any, name: str, account: Account) -> None:
+def _report(dataset: Any, reader: Any, account: Account) -> None:
     """Say what reaches training; of what is evaluated on, what surprises."""
     if account.evaluated and account.surprising and not account.used:
-        raise AnnotationError(nothing_left(name, account))
+        raise AnnotationError(nothing_left(reader))
     if account.evaluated and not account.surprising:
         return
     known = not account.evaluated and dataset._indices is None
     print_log(
-        f'annotation file {name!r}: {account.summary(len(dataset) if known else None)}',
+        f'annotation file {reader.name!r}: {account.summary(len(dataset) if known else None)}',
         logger='current',
         level=logging.WARNING if account.surprising else logging.INFO,
     )
 
 
-def nothing_left(name: str, account: Account) -> str:
-    """A sentence about a file of whose annotations none can be used."""
+def nothing_left(reader: Any) -> str:
+    """A sentence about a file of whose annotations none can be used.
+
+    Args:
+        reader: The :class:`~kw_mm.annotations.coco_reader.AnnotationReader` that has read it.
+    """
+    account = reader.account
     use = 'evaluate on' if account.evaluated else 'train on'
+    if set(account.lost) == {OTHER_CLASS}:
+        return (
+            f'annotation file {reader.name!r} has none of the {len(reader.classes)} classes that '
+            f'the config expects ({few(list(reader.classes), 5)}), it has '
+            f"{few(reader.categories, 5)}; set the datasets' metainfo=dict(classes=(...)) to the "
+            'names in the file, and num_classes of the heads to how many they are'
+        )
     return (
-        f'annotation file {name!r} gives no instance of its classes to {use}; of its '
+        f'annotation file {reader.name!r} gives no instance of its classes to {use}; of its '
         f'{account.annotations} annotations, all are left out: {account.reasons()}'
     )
 

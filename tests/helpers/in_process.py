@@ -4,6 +4,7 @@ import runpy
 import sys
 from typing import NamedTuple
 
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
@@ -42,6 +43,6 @@ def run_here(name, *args, capsys, monkeypatch):
     except SystemExit as end:
         code = end.code or 0
     finally:
-        for kind in (DefaultScope, MMLogger, MessageHub, Visualizer):
+        for kind in (DefaultScope, MMLogger, MessageHub, Visualizer, DetLocalVisualizer):
             kind._instance_dict.clear()
     return Done(code, capsys.readouterr().err)

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from run_tools import ROOT
 
-LINK = re.compile(r'\[.+\]\(\.\./(configs/\S+\.py)\)')
+from kw_mm.analysis.results_page import read_rows
+
+COLUMNS = ('parameters (M)', 'MAdds (G)', 'of which kernels')
 NAMES = {
     'r18': 'resnet18',
     'r50': 'resnet50',
@@ -23,14 +25,14 @@ class Row(NamedTuple):
     scores: tuple
 
 
-def read_rows():
-    lines = [
-        [cell.strip() for cell in line.split('|')[1:-1]]
-        for line in (ROOT / 'docs/results.md').read_text().splitlines()
-        if line.startswith('| [')
-    ]
+def read_table():
     return [
-        Row(LINK.fullmatch(cells[0]).group(1), *cells[1:4], tuple(cells[4:6])) for cells in lines
+        Row(
+            row.config,
+            *(row.cells[title] for title in COLUMNS if title in row.cells),
+            tuple(cell for title, cell in row.cells.items() if '*paper*' in title),
+        )
+        for row in read_rows((ROOT / 'docs/results.md').read_text())
     ]
 
 
@@ -47,4 +49,4 @@ def published_name(config):
     return '-'.join([*parts, 'imagenet'] if kind == 'imagenet/' else ['mask-rcnn', *parts, 'coco'])
 
 
-ROWS = read_rows()
+ROWS = read_table()

@@ -120,6 +120,28 @@ def test_a_sound_file_gives_what_mmdet_makes_of_it(coco, lines):
     assert sent[1]['data_samples'].img_id == ours[1]['data_samples'].img_id
 
 
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            dict(metainfo=dict(classes=('person', 'car', 'tree'))),
+            r'has none of the 3 classes that the config expects \(person, car, tree\), it has box, '
+            r'disc; set .* metainfo=dict\(classes=\(...\)\) .*, and num_classes of the heads',
+        ),
+        (dict(metainfo=dict(classes='box')), r"classes='box' of .*a.json' is one string; write \("),
+        (dict(metainfo=dict(classes='cat')), r"classes='cat' of .* is one string; write \('cat', "),
+        (
+            dict(metainfo=dict(CLASSES=CLASSES)),
+            r'^metainfo.CLASSES of .*a.json. is not read; since',
+        ),
+        (dict(classes=CLASSES), r'^classes of annotation file .* named in metainfo=dict\(classes='),
+    ],
+)
+def test_classes_that_are_not_the_files(coco, options, message):
+    with pytest.raises(UserError, match=message):
+        build_dataset({**coco(filter_cfg=dict(filter_empty_gt=True)), **options})
+
+
 def test_what_is_left_out_is_one_line(coco, lines):
     def edit(content):
         content['annotations'][0]['area'] = 0
