@@ -20,14 +20,19 @@ from .compared import (
     CGCConv2d,
     CondConv2d,
     DCDConv2d,
+    DYConv1d,
     DYConv2d,
     FDConv2d,
+    ODConv1d,
     ODConv2d,
     WeightNetConv2d,
 )
 
 # for ``conv_cfg=dict(type='ODConv2d')`` of any OpenMMLab network
-CONVS = (CGCConv2d, CondConv2d, DCDConv2d, DYConv2d, FDConv2d, ODConv2d, WeightNetConv2d)
+CONVS = (
+    CGCConv2d, CondConv2d, DCDConv2d, DYConv1d, DYConv2d, FDConv2d, ODConv1d, ODConv2d,
+    WeightNetConv2d,
+)  # fmt: skip
 UNBUILDABLE = ('KWConv2d', 'KWLinear')  # by themselves; named to be refused with the way out
 LAZY: dict[str, tuple[Registry, tuple[str, ...]]] = {
     'kw_mm.models': (

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..ops import Geometry, convolve
 from ..ops.branch import AttentionBranch
 from ..ops.geometry import Size
+from ..ops.one_node import one_node
 
 GROUP = 16  # input channels that interact
 
@@ -58,7 +59,8 @@ class ContextGateAttention(AttentionBranch):
         shape = self.groups, -1
         grouped = F.relu(self.norm_mix(context)).unflatten(1, shape)  # (B, groups, group, latent)
         mixed = self.mix(grouped.transpose(2, 3)).transpose(2, 3)  # (B, groups, C_out / groups, ..)
-        mixed = mixed.flatten(1, 2)  # (B, C_out, latent)
+        # contiguous, or compiled code takes its gradient to be so
+        mixed = mixed.flatten(1, 2).contiguous()  # (B, C_out, latent)
         of_outputs = self.decode_out(F.relu(self.norm_out(mixed)))  # (B, C_out, kh kw)
         return torch.sigmoid(of_inputs[:, None] + of_outputs[:, :, None]).unflatten(
             -1, self.kernel_size
@@ -103,6 +105,7 @@ class CGCConv2d(nn.Conv2d):
         """Multiplications that make one image's kernel."""
         return self.weight.numel() if self.gate is not None else 0
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         if self.gate is None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.branch import AttentionBranch
+from ..ops.one_node import one_node
 from ..ops.pool import average
 from ..ops.precision import full_precision
 from .dynamic_conv import MixedConv2d, check_num_kernels
@@ -82,6 +83,7 @@ class CondConv2d(MixedConv2d):
         """The plain kernel, scaled, for every expert; see :func:`plain_experts`."""
         return plain_experts(self, kernel)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         return self.convolve(x, self.mix(self.route(x)), self.bias)
@@ -162,6 +164,7 @@ class CondLinear(nn.Module):
         """Entries with which this is a plain linear layer, given its weight, (C_out, C_in)."""
         return plain_experts(self, weight)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in) -> (B, C_out). Mixing K outputs costs no more than mixing K matrices."""
         outputs = F.linear(x, self.weight.flatten(0, 1)).view(

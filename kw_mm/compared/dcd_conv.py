@@ -14,7 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.branch import AttentionBranch, check_batch
-from .dynamic_conv import DynamicConv2d
+from ..ops.one_node import one_node
+from ..validation import check_choice
+from .dynamic_conv import CONV_STARTS, DynamicConv2d
+
+# Where these are zero, Lambda(x) is 1 and P is 0: what is left is the plain layer.
+FUSION = ('attention.fc_scale.weight', 'p.weight')
 
 
 def gate(z: Tensor) -> Tensor:
@@ -48,14 +53,14 @@ class DCDAttention(AttentionBranch):
 
 
 def without_fusion(layer: nn.Module, plain: Tensor) -> dict[str, Tensor]:
-    """Entries with which Lambda(x) is 1 and P is 0: what is left is the plain layer.
+    """Entries with which nothing is scaled or fused: what is left is the plain layer.
 
     Args:
         layer: With the branch ``attention`` and the last map ``p``.
         plain (Tensor): The weight of the plain layer.
     """
-    zero = {key: layer.get_parameter(key) for key in ('attention.fc_scale.weight', 'p.weight')}
-    return {'weight': plain, **{key: torch.zeros_like(value) for key, value in zero.items()}}
+    zero = {key: torch.zeros_like(layer.get_parameter(key)) for key in FUSION}
+    return {'weight': plain, **zero}
 
 
 class DCDConv2d(DynamicConv2d):
@@ -70,9 +75,12 @@ class DCDConv2d(DynamicConv2d):
             basic blocks, 1 in bottlenecks.
         dim: L; default, as published, the square root of the pooled input's length.
         reduction: Hidden units per pooled input, published 1/16.
+        init: 'plain': Lambda(x) is 1 and P is 0, so that the layer is the plain convolution; or
+            'published': both at random. The features that P adds grow with the square of the
+            input until the norms before it have statistics: a new network overflows in eval mode.
 
     Raises:
-        ValueError: Groups, or a padding that changes the size.
+        ValueError: A bad option, groups, or a padding that changes the size.
     """
 
     assembly_macs = 0  # no kernel is made: what depends on the image multiplies features
@@ -99,7 +107,9 @@ class DCDConv2d(DynamicConv2d):
         pool_size: int = 1,
         dim: int | None = None,
         reduction: float = 1 / 16,
+        init: str = 'plain',
     ):
+        check_choice('init', init, CONV_STARTS)
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
         )
@@ -125,11 +135,14 @@ class DCDConv2d(DynamicConv2d):
         self.p = nn.Conv2d(dim, out_channels, 1, bias=False)
         for conv in (self.q, self.p):
             nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
+        for key in FUSION if init == 'plain' else ():
+            nn.init.zeros_(self.get_parameter(key))
 
     def plain_entries(self, kernel: Tensor) -> dict[str, Tensor]:
         """The plain kernel, neither scaled nor joined by latent channels."""
         return without_fusion(self, kernel)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         phi, scale = self.attention(F.adaptive_avg_pool2d(x, self.pool_size).flatten(1))
@@ -181,6 +194,7 @@ class DCDLinear(nn.Module):
         """Entries with which this is a plain linear layer, given its weight, (C_out, C_in)."""
         return without_fusion(self, weight)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in) -> (B, C_out)."""
         phi, scale = self.attention(x)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..ops import backend_for
 from ..ops.branch import AttentionBranch, hidden_units, init_linear
+from ..ops.one_node import one_node
 from ..ops.precision import full_precision
 from .dynamic_conv import MixedConv2d, SoftmaxTemperature
 
@@ -60,6 +61,7 @@ class DYConv2d(SoftmaxTemperature, MixedConv2d):
         """The plain kernel, K times: whatever the attentions, they sum to 1."""
         return {'weight': kernel.expand_as(self.weight)}
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         pooled, x = backend_for(x).pool(x)

@@ -7,6 +7,9 @@ from ..ops import Geometry, HasGeometry, convolve
 from ..ops.geometry import Size
 from ..validation import check_count
 
+# What layers that can begin as exactly the plain ones take as ``init``.
+CONV_STARTS = ('plain', 'published')
+
 
 class SoftmaxTemperature:
     """Mixin for a layer whose attention logits are divided by a temperature T > 0.

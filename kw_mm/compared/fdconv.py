@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from ..ops import backend_for
 from ..ops.branch import Norm
 from ..ops.geometry import Size
+from ..ops.one_node import one_node
 from ..ops.pool import average
 from ..ops.precision import full_precision
 from ..ops.tracing import is_traced
 from ..validation import check_choice, check_count
 from .axis_attention import ScaledByAxis
-from .dynamic_conv import DynamicConv2d
+from .dynamic_conv import CONV_STARTS, DynamicConv2d
 from .fdconv_attention import FDConvAttention, LocalAttention
 from .fdconv_bands import LIMITS, BandAttention
 from .fdconv_groups import frequency_groups, has_published_groups
@@ -39,7 +40,6 @@ from .fdconv_spectrum import members_of, scale_groups, to_kernels, to_spectrum
 
 KERNEL_SIZES = (1, 3)  # of a square kernel that is dynamic
 MIN_CHANNELS = 17
-FDCONV_STARTS = ('plain', 'published')
 GROUPS_KEY = 'frequency_groups'
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class FDConv2d(ScaledByAxis, DynamicConv2d):
         min_channels: int = MIN_CHANNELS,
     ):
         check_count('kernel_num', kernel_num, 'published is 64')
-        check_choice('init', init, FDCONV_STARTS)
+        check_choice('init', init, CONV_STARTS)
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
         )
@@ -174,6 +174,7 @@ class FDConv2d(ScaledByAxis, DynamicConv2d):
         return 9 * len(LIMITS) * self.in_channels * math.prod(self.stride)
 
     # --- the convolution
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         if self.why_plain:

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..ops import backend_for
 from ..ops.branch import AttentionBranch, Norm, build_norm, check_batch, hidden_units, init_linear
+from ..ops.one_node import one_node
 from ..ops.precision import full_precision
 from .axis_attention import Attentions, ScaledByAxis, per_channel
 from .dynamic_conv import MixedConv2d, SoftmaxTemperature
@@ -163,6 +164,7 @@ class ODConv2d(ScaledByAxis, SoftmaxTemperature, MixedConv2d):
         entries = {f'attention.{key}': value for key, value in entries.items()}
         return {'weight': (kernel * 2**gates).expand_as(self.weight), **entries}
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out).
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..ops import Geometry, backend_for, convolve
 from ..ops.branch import AttentionBranch
 from ..ops.geometry import Size
+from ..ops.one_node import one_node
 from ..ops.precision import full_precision
 
 
@@ -87,6 +88,7 @@ class WeightNetConv2d(nn.Conv2d):
         """Multiplications that make one image's kernel."""
         return self.weight.numel() if self.attention is not None else 0
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         if self.attention is None:

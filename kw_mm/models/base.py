@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -57,8 +58,18 @@ class StaticBackbone(LoadsAnyLayout):
         Layers with a kernel per image turn a single image channels-last; mmcv's RoIAlign reads such
         features as if they were contiguous, without a word.
         """
-        outputs = super().forward(x)
-        return tuple(map(_contiguous, outputs)) if x.is_contiguous() else outputs
+        return contiguous_where(super().forward(x), x)
+
+
+@torch.fx.wrap  # one node in its graphs, which cannot ask how features lie in memory
+def contiguous_where(outputs: Iterable[Tensor], x: Tensor) -> Iterable[Tensor]:
+    """Outputs, contiguous where the input is.
+
+    Args:
+        outputs: Feature maps.
+        x (Tensor): The input, shape (B, 3, H, W).
+    """
+    return tuple(map(_contiguous, outputs)) if x.is_contiguous() else outputs
 
 
 def _contiguous(x: Tensor) -> Tensor:

@@ -133,6 +133,11 @@ class StaticResNet(StaticBackbone, ResNet):
         """layer1 ... layer4."""
         return [getattr(self, name) for name in self.res_layers]
 
+    def _freeze_stages(self) -> None:
+        super()._freeze_stages()
+        if self.frozen_stages >= 0 and not self.deep_stem:
+            self.conv1.eval()  # where conv_cfg names a layer with norms of its own
+
     def make_res_layer(self, **kwargs) -> nn.Sequential:
         stage = super().make_res_layer(**kwargs)
         return CheckpointedStage.of(stage) if kwargs['with_cp'] else stage

@@ -22,6 +22,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from mmcv.cnn.bricks import DropPath
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import VisionTransformer
 
@@ -62,6 +63,12 @@ class StaticVisionTransformer(StaticBackbone, VisionTransformer):
 
     Position embeddings of another image size are resized, as mmpretrain does.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, DropPath):  # numpy's number breaks a compiled graph
+                module.drop_prob = float(module.drop_prob)
 
     def _freeze_stages(self) -> None:
         # mmpretrain's freezes embeddings whatever frozen_stages is

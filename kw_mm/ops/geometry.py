@@ -122,3 +122,9 @@ def pair(value: Size) -> Pair:
         return value, value
     first, second = value
     return int(first), int(second)
+
+
+def single(value: Size) -> tuple[int]:
+    """(a, ) from a number or from a sequence of one."""
+    (number,) = (value,) if isinstance(value, int) else value
+    return (int(number),)

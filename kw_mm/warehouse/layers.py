@@ -18,7 +18,8 @@ from ..ops import (
     mixed_linear,
 )
 from ..ops.conv3d import Size3d
-from ..ops.geometry import Size
+from ..ops.geometry import Size, single
+from ..ops.one_node import one_node
 from ..ops.pool import average
 from ..ops.precision import averaging_dtype, full_precision
 from .initialization import beta_of, why_not_plain
@@ -58,6 +59,11 @@ class KWLayer(nn.Module):
         self.warehouse_name = warehouse_name
         self.uses_frozen_cells = False
         self._shared = (warehouses,)  # a tuple, so that nn.Module does not adopt the warehouses
+
+    @property
+    def held_elsewhere(self) -> tuple[Warehouses]:
+        """What it uses that belongs to the network."""
+        return self._shared
 
     @property
     def warehouse(self) -> Warehouse:
@@ -222,6 +228,7 @@ class KWConv2d(HasGeometry, _MixedConv2d):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.geometry = Geometry.of(kernel_size, stride, padding, dilation, groups)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H_out, W_out)."""
         return self.convolve(x)
@@ -257,6 +264,7 @@ class KWConv1d(_MixedConv2d):
         sides = padding if isinstance(padding, str) else (0, *single(padding))
         self.geometry = Geometry.of((1, k), (1, s), sides, (1, d), groups)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, L) -> (B, C_out, L_out)."""
         return self.convolve(x.unsqueeze(2)).squeeze(2)
@@ -289,6 +297,7 @@ class KWConv3d(HasGeometry, KWLayer):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.geometry = Geometry3d.of(kernel_size, stride, padding, dilation, groups)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, D, H, W) -> (B, C_out, D_out, H_out, W_out)."""
         pooled = average(x.flatten(3))
@@ -316,6 +325,7 @@ class KWLinear(KWLayer):
         self.in_features, self.out_features = in_features, out_features
         self.in_channels, self.out_channels = in_features, out_features
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., C_in) -> (B, ..., C_out); attention sees the mean over what is between."""
         tokens = x.reshape(x.shape[0], -1, x.shape[-1])
@@ -324,9 +334,3 @@ class KWLinear(KWLayer):
         return mixed_linear(
             x, alpha, self.shared_cells, self.partition, self.bias, recompute=recompute
         )
-
-
-def single(value: Size) -> tuple[int]:
-    """(a, ) from a number or from a sequence of one."""
-    (number,) = (value,) if isinstance(value, int) else value
-    return (int(number),)

@@ -129,9 +129,9 @@ def test_values_and_gradients_of_the_definition(kind, kernels, geometry, size, b
 @pytest.mark.parametrize('pool_size', [1, 2])
 def test_dcd_is_its_decomposition(kernel_size, stride, pool_size):
     """W(x) = Lambda(x) W_0 + P Phi(x) Q^T, whose second term acts at the kernel's centre."""
-    layer = disturb(
-        DCDConv2d(8, 12, kernel_size, stride, kernel_size // 2, pool_size=pool_size).eval()
-    ).double()
+    options = dict(pool_size=pool_size, init='published')
+    layer = DCDConv2d(8, 12, kernel_size, stride, kernel_size // 2, **options).eval()
+    layer = disturb(layer).double()
     layer.norm_q, layer.norm_phi = nn.Identity(), nn.Identity()
     x = torch.randn(3, 8, 9, 9, dtype=torch.double)
     phi, scale = layer.attention(F.adaptive_avg_pool2d(x, pool_size).flatten(1))
@@ -183,8 +183,8 @@ LAYERS = {
     'ODConv2d': lambda: ODConv2d(8, 8, 3, padding=1),
     'ODConv2d 1x': lambda: ODConv2d(8, 8, 1, num_kernels=1),
     'CondConv2d': lambda: CondConv2d(8, 8, 3, padding=1),
-    'DCDConv2d': lambda: DCDConv2d(8, 8, 3, padding=1, pool_size=2),
-    # at its own start, where last layers are zero, those before them have no gradient yet
+    # at their own starts, where last layers are zero, those before them have no gradient yet
+    'DCDConv2d': lambda: DCDConv2d(8, 8, 3, padding=1, pool_size=2, init='published'),
     'FDConv2d': lambda: FDConv2d(
         8, 8, 3, padding=1, kernel_num=4, min_channels=1, init='published'
     ),
@@ -277,6 +277,7 @@ def test_one_image_in_training_is_refused_with_advice():
         (lambda: ODConv2d(8, 8, 3, attention_norm='BN'), "attention_norm='BN'"),
         (lambda: DCDConv2d(8, 8, 3), r'got .*padding=\(0, 0\); padding=\(1, 1\) would do'),
         (lambda: DCDConv2d(8, 8, 3, padding=1, groups=2), 'groups=2'),
+        (lambda: DCDConv2d(8, 8, 1, init='zero'), "init must be .*got init='zero'"),
         (lambda: CondLinear(8, 8, num_kernels=-1), 'num_kernels=-1'),
         (
             lambda: share_routing([CondConv2d(8, 8, 1), CondConv2d(8, 8, 1, num_kernels=4)]),
@@ -393,6 +394,17 @@ def test_dcd_from_a_plain_kernel_is_finite_and_plain_in_eval_mode():
     layer.load_state_dict({**layer.state_dict(), **layer.plain_entries(kernel)})
     x = 1e6 * torch.randn(2, 8, 9, 9).double()
     torch.testing.assert_close(layer(x), plain_conv(layer, x, kernel), rtol=1e-12, atol=0)
+
+
+def test_dcd_starts_as_its_plain_convolution_unless_told_otherwise():
+    x = torch.randn(2, 8, 9, 9)
+    layer = DCDConv2d(8, 12, 3, padding=1)
+    for training in (True, False):
+        assert torch.equal(layer.train(training)(x), plain_conv(layer, x, layer.weight))
+    layer(x).square().sum().backward()  # what is zero learns at once
+    assert layer.p.weight.grad.any() and layer.attention.fc_scale.weight.grad.any()
+    published = DCDConv2d(8, 12, 3, padding=1, init='published')
+    assert not torch.allclose(published(x), plain_conv(published, x, published.weight))
 
 
 @torch.no_grad()

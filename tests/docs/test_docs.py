@@ -9,7 +9,7 @@ from kw_mm.checkpoints import published_models
 
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 # that need nothing of this project's but the package
-OF_OTHER_PROJECTS = ('timm.md', 'torchvision.md', 'ultralytics.md')
+OF_OTHER_PROJECTS = ('siblings.md', 'timm.md', 'torchvision.md', 'ultralytics.md')
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)

@@ -45,7 +45,9 @@ OTHERS = {
     'condconv': dict(
         type='DynamicResNet', depth=18, conv=dict(type='CondConv2d', num_kernels=3), **SMALL
     ),
-    'dcd': dict(type='DynamicResNet', depth=50, conv=dict(type='DCDConv2d'), **SMALL),
+    'dcd': dict(
+        type='DynamicResNet', depth=50, conv=dict(type='DCDConv2d', init='published'), **SMALL
+    ),
     'weightnet': dict(
         type='StaticResNet', depth=18, conv_cfg=dict(type='WeightNetConv2d'), **SMALL
     ),

@@ -26,8 +26,9 @@ BACKBONES = [
     dict(type='KWVisionTransformer', arch=VIT, img_size=32),
     *[
         dict(type='DynamicResNet', **RESNET, conv=dict(type=conv))
-        for conv in ('DYConv2d', 'ODConv2d', 'CondConv2d', 'DCDConv2d', 'FDConv2d')
+        for conv in ('DYConv2d', 'ODConv2d', 'CondConv2d', 'FDConv2d')
     ],
+    dict(type='DynamicResNet', **RESNET, conv=dict(type='DCDConv2d', init='published')),
     *[
         dict(type='StaticResNet', **RESNET, conv_cfg=dict(type=conv))
         for conv in ('CGCConv2d', 'WeightNetConv2d')

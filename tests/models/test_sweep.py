@@ -73,8 +73,9 @@ OTHERS = [
 
 DYNAMIC = [
     dict(type='DynamicResNet', depth=18, conv=dict(type=conv))
-    for conv in ('DYConv2d', 'ODConv2d', 'CondConv2d', 'DCDConv2d')
+    for conv in ('DYConv2d', 'ODConv2d', 'CondConv2d')
 ] + [
+    dict(type='DynamicResNet', depth=18, conv=dict(type='DCDConv2d', init='published')),
     dict(type='DynamicResNet', depth=50, conv=dict(type='ODConv2d', num_kernels=1)),
     dict(type='DynamicResNet', depth=50, conv=dict(type='DYConv2d', num_kernels=4)),
     dict(type='DynamicResNet', depth=50, conv=dict(type='CondConv2d', num_kernels=3)),

@@ -1,10 +1,12 @@
 """Plans made from one forward pass."""
 
 import json
+import re
 
 import pytest
 import torch
 import torchvision
+from run_tools import ROOT
 from torch import nn
 
 from kw_mm.models import KWResNet
@@ -101,6 +103,42 @@ def test_the_network_is_left_as_it_was():
     assert modes == [module.training for module in net.modules()]
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert not any(module._forward_pre_hooks for module in net.modules())
+
+
+PUBLIC = {
+    'ResNet-18': 'resnet18',
+    'ResNet-50': 'resnet50',
+    'ResNeXt-50 32x4d': 'resnext50_32x4d',
+    'MobileNetV2': 'mobilenet_v2',
+    'MobileNetV3-Large': 'mobilenet_v3_large',
+    'EfficientNet-B0': 'efficientnet_b0',
+    'RegNetY-400MF': 'regnet_y_400mf',
+    'DenseNet-121': 'densenet121',
+    'ConvNeXt-T': 'convnext_tiny',
+    'Swin-T': 'swin_t',
+    'ViT-B/16': 'vit_b_16',
+}
+
+
+def test_the_table_of_public_networks_is_what_plans_say():
+    """Networks without memory of their own: a plan needs shapes only."""
+    page = (ROOT / 'docs/sharing_plans.md').read_text()
+    row = r'^\| ([^|]+) \| ([\d.]+) \| ([\d.]+) \| (\d+ %)[^|]*\| (\d+) \| (\d+) \|$'
+    rows = {name: figures for name, *figures in re.findall(row, page, re.MULTILINE)}
+    assert set(rows) == set(PUBLIC)
+    for name, figures in rows.items():
+        with torch.device('cpu' if 'RegNet' in name else 'meta'):  # RegNet's widths are computed
+            net = build(PUBLIC[name])
+        found = auto_plan(net.to('meta'), torch.zeros(1, 3, 224, 224, device='meta'))
+        kernels, cells, attention = (sum(row[i] for row in found.rows) for i in (5, 6, 7))
+        after = found.parameters - kernels + cells + attention
+        assert figures == [
+            f'{found.parameters / 1e6:.2f}',
+            f'{after / 1e6:.2f}',
+            f'{kernels / found.parameters:.0%}'.replace('%', ' %'),
+            str(len(found.plan)),
+            str(sum(row[1] for row in found.rows)),
+        ], name
 
 
 class Twice(nn.Module):
