@@ -24,6 +24,7 @@ ROOMS = (
     'inference',
     'models',
     'ops',
+    'optimizing',
     'training',
     'warehouse',
 )
@@ -37,9 +38,11 @@ def _is_installed(package: str) -> bool:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a subpackage when it is first named: ``kw_mm.models.KWResNet``."""
+    """Import a subpackage when it is first named: ``kw_mm.models.KWResNet``, ``kw_mm.load``."""
     if name in ROOMS:
         return import_module(f'{__name__}.{name}')
+    if name == 'load':
+        return import_module(f'{__name__}.inference').load
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

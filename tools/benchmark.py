@@ -61,6 +61,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--recompute', action='store_true', help='add a variant with assemble_checkpoint=True'
     )
+    parser.add_argument(
+        '--folded',
+        action='store_true',
+        help='add variants whose batch norms are folded into their convolutions (forward)',
+    )
     parser.add_argument('--compile', action='store_true', help='add variants under torch.compile')
     parser.add_argument('--repetitions', type=int, default=5, help='timed steps of each variant')
     parser.add_argument('--threads', type=int, help="CPU threads; default torch's")
@@ -115,6 +120,7 @@ def main() -> None:
             args.cells,
             args.recompute,
             args.compile,
+            args.folded,
         )
         for model in args.model
         for mode in args.mode

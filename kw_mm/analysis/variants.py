@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..optimizing import optimize_for_inference
 from .bare_networks import build_bare
 
 
@@ -68,6 +69,8 @@ class Setting(NamedTuple):
         recompute: Whether an extra variant mixes its kernels again in the backward pass (train
             only).
         compile: Whether an extra variant is compiled by torch.compile.
+        folded: Whether extra variants have their batch norms folded into convolutions (forward
+            only).
     """
 
     model: str
@@ -80,6 +83,7 @@ class Setting(NamedTuple):
     cells: str = 'float32'
     recompute: bool = False
     compile: bool = False
+    folded: bool = False
 
     @property
     def has_warehouses(self) -> bool:
@@ -141,6 +145,8 @@ def variants(setting: Setting) -> list[str]:
         names.append(f'fast, cells in {setting.cells}')
     if setting.recompute and setting.mode == 'train' and setting.has_warehouses:
         names.append('fast, kernels recomputed')
+    if setting.folded and setting.mode == 'forward':
+        names += ['plain, folded', 'fast, folded']
     return names + (['plain, compiled', 'fast, compiled'] if setting.compile else [])
 
 
@@ -164,6 +170,8 @@ def build(setting: Setting, variant: str) -> nn.Module:
             warehouse.cells.data = warehouse.cells.data.contiguous()
     if 'cells' in variant:
         model.warehouses.store_cells_as(DTYPES[setting.cells])
+    if 'folded' in variant:
+        optimize_for_inference(model)
     if setting.channels_last:
         model.to(memory_format=torch.channels_last)
     return torch.compile(model) if 'compiled' in variant else model

@@ -10,6 +10,7 @@ What differs from the parents:
   can take turns. There is no progress bar, and the same picture is drawn the same each time.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,13 +23,17 @@ from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmdet.apis import DetInferencer
 from mmdet.datasets.transforms import LoadImageFromNDArray
 from mmdet.models.detectors import BaseDetector
+from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
+from mmengine.logging import MMLogger, print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.models.classifiers import BaseClassifier
+from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
 from torch import nn
 
 from ..building import build_model
@@ -80,6 +85,23 @@ class ConfiguredInferencer:
             raise ImageError(f'image {path!r} cannot be read')
         return loaded['img']
 
+    def prepare(self, images: Sequence[str | np.ndarray]) -> Any:
+        """A batch as ``forward`` takes it, of images or their paths."""
+        with self._in_scope():
+            return self.collate_fn([self.pipeline(image) for image in images])
+
+    def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
+        """An image with a prediction drawn into it, all of it.
+
+        Args:
+            image: As loaded, of any depth.
+            sample: As the inferencer returns it with ``return_datasamples=True``.
+
+        Returns:
+            np.ndarray: (H, W, 3) in BGR, uint8.
+        """
+        raise NotImplementedError
+
     def visualize(self, inputs: Sequence[str | np.ndarray], *args, **kwargs) -> Any:
         """Draw predictions, arguments as in the parent: images as loaded, of any depth."""
         images = [image if isinstance(image, str) else as_rgb(image) for image in inputs]
@@ -93,9 +115,9 @@ class ConfiguredInferencer:
     def _in_scope(self) -> AbstractContextManager:
         return DefaultScope.overwrite_default_scope(self.scope)
 
-    def _load_model(self, weights: str, device: str) -> BaseModel:
+    def _load_model(self, weights: str | None, device: str) -> BaseModel:
         model = build_model(self.cfg)
-        checkpoint = load_weights(model, weights)
+        checkpoint = _begin(model, self.cfg) if weights is None else load_weights(model, weights)
         meta = dataset_meta(self.cfg, checkpoint, self.scope)
         check_number_of_classes(model, meta['classes'])
         try:
@@ -150,7 +172,8 @@ class KWDetInferencer(ConfiguredInferencer, DetInferencer):
 
     Args:
         model: A config, its file, or the name of one that comes with kw_mm.
-        weights: Checkpoint file of any layout, also one with only a ``state_dict``.
+        weights: Checkpoint file of any layout, also one with only a ``state_dict``. None for what
+            the config's training begins with, which the log says.
         device: Where to run; by default a GPU if there is one.
         palette: Name of one of mmdet's palettes, for drawing; 'none' takes the one that belongs
             to the class names.
@@ -170,7 +193,7 @@ class KWDetInferencer(ConfiguredInferencer, DetInferencer):
     def __init__(
         self,
         model: Config | str,
-        weights: str,
+        weights: str | None,
         device: str | None = None,
         palette: str = 'none',
         show_progress: bool = False,
@@ -186,7 +209,12 @@ class KWDetInferencer(ConfiguredInferencer, DetInferencer):
         with self._in_scope():
             return super().__call__(inputs, *args, **kwargs)
 
-    def _init_model(self, cfg: Config, weights: str, device: str) -> BaseModel:
+    def draw(self, image: np.ndarray, sample: DetDataSample) -> np.ndarray:
+        """Boxes, masks, names and scores. Arguments as in the parent."""
+        (drawn,) = self.visualize([image], [sample], return_vis=True, pred_score_thr=-1)
+        return np.ascontiguousarray(drawn[..., ::-1])
+
+    def _init_model(self, cfg: Config, weights: str | None, device: str) -> BaseModel:
         model = self._load_model(weights, device)
         if self.palette != 'none':
             model.dataset_meta['palette'] = self.palette
@@ -208,8 +236,7 @@ class KWClassificationInferencer(ConfiguredInferencer, ImageClassificationInfere
 
     Args:
         model: A config, its file, or the name of one that comes with kw_mm.
-        weights: Checkpoint file of any layout, also one with only a ``state_dict``.
-        device: Where to run; by default a GPU if there is one.
+        weights, device: As in :class:`KWDetInferencer`.
 
     Raises:
         UserError: As for :class:`KWDetInferencer`.
@@ -220,7 +247,9 @@ class KWClassificationInferencer(ConfiguredInferencer, ImageClassificationInfere
         >>> infer('cat.jpg')[0]['pred_class']
     """
 
-    def __init__(self, model: Config | str, weights: str, device: str | None = None) -> None:
+    collate_fn = staticmethod(default_collate)
+
+    def __init__(self, model: Config | str, weights: str | None, device: str | None = None) -> None:
         self._take_config(model)
         with self._in_scope():
             network = self._load_model(weights, device or _device())
@@ -242,12 +271,18 @@ class KWClassificationInferencer(ConfiguredInferencer, ImageClassificationInfere
     def preprocess(self, inputs: Iterable[str | np.ndarray], batch_size: int = 1) -> Iterator[dict]:
         """Batches for the model; the parent's would read images in its own way."""
         yield from map(
-            default_collate, self._get_chunk_data(map(self.pipeline, inputs), batch_size)
+            self.collate_fn, self._get_chunk_data(map(self.pipeline, inputs), batch_size)
         )
+
+    def draw(self, image: np.ndarray, sample: DataSample) -> np.ndarray:
+        """The most likely class's number, score and name. Arguments as in the parent."""
+        visualizer = UniversalVisualizer(name='kw_mm predictions')
+        drawn = visualizer.visualize_cls(as_rgb(image), sample, self.class_names, draw_gt=False)
+        return np.ascontiguousarray(drawn[..., ::-1])
 
 
 def load_inferencer(
-    config: Config | str, weights: str, device: str | None = None
+    config: Config | str, weights: str | None, device: str | None = None
 ) -> KWDetInferencer | KWClassificationInferencer:
     """The inferencer for a config's kind of model. Arguments as in :class:`KWDetInferencer`.
 
@@ -276,6 +311,42 @@ def detects(cfg: Config) -> bool:
             'such as MMSegInferencer of mmseg: kw_mm, imported, reads its checkpoints'
         )
     return False
+
+
+def _begin(model: nn.Module, cfg: Config) -> dict[str, Any]:
+    """Give a network the weights that training begins with, and say which these are."""
+    with _less_logged():
+        model.init_weights()
+    files = ', '.join(dict.fromkeys(_pretrained(cfg.model)))
+    others = f'weights are those of {files}, all others' if files else 'all weights'
+    print_log(
+        f'no checkpoint is given: {others} are random, and so is what the model finds until it is '
+        'trained',
+        logger='current',
+    )
+    return {}
+
+
+@contextmanager
+def _less_logged() -> Iterator[None]:
+    """mmengine logs of every parameter how it begins."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _pretrained(part: Any) -> Iterator[str]:
+    """The checkpoints that parts of a config begin with."""
+    if isinstance(part, dict):
+        if part.get('type') == 'Pretrained' and part.get('checkpoint'):
+            yield str(part['checkpoint'])
+        part = list(part.values())
+    for one in part if isinstance(part, (list, tuple)) else ():
+        yield from _pretrained(one)
 
 
 def _scope(cfg: Config) -> str:

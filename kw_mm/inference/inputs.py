@@ -101,6 +101,14 @@ def _numbered(names: dict[Path, str]) -> dict[Path, str]:
     return names
 
 
+def image_ids(files: Sequence[Path | None]) -> list[int]:
+    """COCO calls its pictures after their ids; others are numbered from 1."""
+    numbers = [int(file.stem) if file and file.stem.isdecimal() else None for file in files]
+    if None in numbers or len(set(numbers)) < len(files):
+        return list(range(1, len(files) + 1))
+    return numbers
+
+
 def read_video(path: Path) -> tuple[float, Iterator[np.ndarray]]:
     """Open a video.
 

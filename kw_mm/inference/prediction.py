@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..errors import ImageError, UserError, one_line
-from ..evaluation.coco_results import category_ids, coco_results, write_results
+from ..evaluation.coco_results import write_results
 from ..files import check_folder
-from ..run_config import coco_annotations, load_config
+from ..run_config import load_config
 from ..validation import few
 from .drawings import write_picture, write_video
-from .inferencers import KWClassificationInferencer, KWDetInferencer, detects, load_inferencer
-from .inputs import find_inputs, output_names, read_video
+from .given_images import Given
+from .inferencers import detects
+from .inputs import find_inputs, image_ids, output_names, read_video
+from .loaded import Classifier, Detector, load
 
 MOST_LIKELY = 5
 MOST_QUOTED_OF_ERROR = 200  # characters
@@ -52,11 +53,10 @@ def predict(args: Namespace) -> None:
             f'{str(inputs.videos[0])!r} is a video, and the config a classifier, which takes '
             'pictures only'
         )
-    infer = load_inferencer(cfg, args.checkpoint, args.device)
+    model = load(cfg, args.checkpoint, args.device)
     problems = Problems()
     if draws:
-        ids = category_ids(infer.class_names, coco_annotations(cfg))
-        detection = Detection(infer, out, args.score_thr, ids, problems)
+        detection = Detection(model, out, args.score_thr, problems)
         for video, name in output_names(inputs.videos, '.mp4').items():
             with problems.of(video):
                 detection.video(video, name)
@@ -64,7 +64,7 @@ def predict(args: Namespace) -> None:
             with problems.of(out / 'predictions.json'):
                 detection.images(inputs.images)
     else:
-        classify(infer, inputs.images, problems)
+        classify(model, inputs.images, problems)
     problems.raise_all(len(inputs.images))
 
 
@@ -123,23 +123,14 @@ class Detection:
     """Draws and writes down what a detector finds.
 
     Args:
-        infer: The detector.
+        model: The detector.
         out: Folder to write to.
         score_thr: For drawing; everything is written down.
-        ids: Category ids by label.
         problems: Where what goes wrong with a picture is noted.
     """
 
-    def __init__(
-        self,
-        infer: KWDetInferencer,
-        out: Path,
-        score_thr: float,
-        ids: Sequence[int],
-        problems: Problems,
-    ) -> None:
-        self.infer, self.out, self.score_thr, self.ids = infer, out, score_thr, ids
-        self.problems = problems
+    def __init__(self, model: Detector, out: Path, score_thr: float, problems: Problems) -> None:
+        self.model, self.out, self.score_thr, self.problems = model, out, score_thr, problems
 
     def images(self, paths: Sequence[Path]) -> None:
         """Pictures, and ``predictions.json`` of them all; a bad one is noted.
@@ -147,12 +138,12 @@ class Detection:
         Raises:
             OSError: The disk does not take the predictions.
         """
-        names, image_ids = output_names(paths), _image_ids(paths)
+        names, ids = output_names(paths), dict(zip(paths, image_ids(paths)))
         with Predictions(self.out / 'predictions.json') as predictions:
             for path in paths:
                 with self.problems.of(path):
-                    image = self.infer.read_image(str(path))
-                    drawn, found = self._detect(image, image_ids[path], path)
+                    image = self.model.infer.read_image(str(path))
+                    drawn, found = self._detect(image, ids[path], path)
                     predictions.add(found)
                     write_picture(self.out / names[path], drawn)
                     print(f'{self.out / names[path]}: {self._summary(found)}')
@@ -183,12 +174,8 @@ class Detection:
         self, image: np.ndarray, image_id: int, path: Path
     ) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """The drawn picture (H, W, 3) in BGR, and the detections in COCO's result form."""
-        done = self.infer(
-            image, return_datasamples=True, return_vis=True, pred_score_thr=self.score_thr
-        )
-        instances = done['predictions'][0].pred_instances
-        found = coco_results(instances, image_id, path.name, self.infer.class_names, self.ids)
-        return np.ascontiguousarray(done['visualization'][0][..., ::-1]), found
+        (found,) = self.model.results([Given(image, str(path))], [image_id])
+        return found.above(self.score_thr).plot(), found.to_coco()
 
     def _summary(self, results: Sequence[dict[str, Any]]) -> str:
         counts = Counter(
@@ -228,26 +215,16 @@ class Predictions:
             self._pause = max(self._pause, PAUSES_PER_SAVE * (self._saved - now))
 
 
-def classify(infer: KWClassificationInferencer, paths: Sequence[Path], problems: Problems) -> None:
+def classify(model: Classifier, paths: Sequence[Path], problems: Problems) -> None:
     """Print the most likely classes of each picture; a bad one is noted."""
     for path in paths:
         with problems.of(path):
-            (sample,) = infer(infer.read_image(str(path)), return_datasamples=True)
-            most = min(MOST_LIKELY, len(infer.class_names))
-            scores, labels = torch.topk(sample.pred_score, most)
+            image = model.infer.read_image(str(path))
+            (found,) = model.results([Given(image, str(path))], MOST_LIKELY)
             lines = [
-                f'  {100 * score:5.1f} %  {infer.class_names[label]}'
-                for score, label in zip(scores.tolist(), labels.tolist())
+                f'  {100 * score:5.1f} %  {name}' for score, name in zip(found.scores, found.names)
             ]
             print(path, *lines, sep='\n')
-
-
-def _image_ids(paths: Sequence[Path]) -> dict[Path, int]:
-    """COCO calls its pictures after their ids; others are numbered from 1."""
-    numbers = {path: int(path.stem) if path.stem.isdecimal() else None for path in paths}
-    if None in numbers.values() or len(set(numbers.values())) < len(paths):
-        return {path: i for i, path in enumerate(paths, 1)}
-    return numbers
 
 
 def _check_overwriting(paths: Sequence[Path], out: Path) -> None:

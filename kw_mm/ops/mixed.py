@@ -23,6 +23,7 @@ def mixed_conv2d(
     *,
     recompute: bool = False,
     keep_format: bool = True,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """Convolve every image with the kernel that is mixed for it.
 
@@ -35,6 +36,8 @@ def mixed_conv2d(
         geometry: Of the convolution.
         recompute: Whether kernels are mixed again in the backward pass instead of kept.
         keep_format: As in :func:`kw_mm.ops.conv2d_per_image`.
+        scale (Tensor, optional): A factor for each output channel of the kernels, shape (C_out, ),
+            in inference; multiplies whichever has fewer values, kernels or outputs.
 
     Returns:
         Tensor: Shape (B, C_out, H_out, W_out).
@@ -48,6 +51,7 @@ def mixed_conv2d(
         geometry,
         recompute=recompute,
         keep_format=keep_format,
+        scale=scale,
     )
 
 
@@ -60,12 +64,13 @@ def mixed_conv3d(
     geometry: Geometry3d,
     *,
     recompute: bool = False,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """Convolve every volume with the kernel that is mixed for it.
 
     Args:
         x (Tensor): Shape (B, C_in, D, H, W).
-        alpha, cells, bias, recompute: As in :func:`mixed_conv2d`.
+        alpha, cells, bias, recompute, scale: As in :func:`mixed_conv2d`.
         partition: How the m mixtures make up the kernel, its depth and height being one dimension.
         geometry: Of the convolution.
 
@@ -73,7 +78,7 @@ def mixed_conv3d(
         Tensor: Shape (B, C_out, D_out, H_out, W_out).
     """
     return backend_for(x).mixed_conv3d(
-        x, alpha, _shared(cells), partition, bias, geometry, recompute=recompute
+        x, alpha, _shared(cells), partition, bias, geometry, recompute=recompute, scale=scale
     )
 
 
@@ -85,18 +90,20 @@ def mixed_linear(
     bias: Tensor | None,
     *,
     recompute: bool = False,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """Apply to every sample the weight matrix that is mixed for it.
 
     Args:
         x (Tensor): Shape (B, ..., C_in).
-        alpha, cells, partition, bias, recompute: As in :func:`mixed_conv2d`; the kernel is 1x1.
+        alpha, cells, partition, bias, recompute, scale: As in :func:`mixed_conv2d`; the kernel is
+            1x1.
 
     Returns:
         Tensor: Shape (B, ..., C_out).
     """
     return backend_for(x).mixed_linear(
-        x, alpha, _shared(cells), partition, bias, recompute=recompute
+        x, alpha, _shared(cells), partition, bias, recompute=recompute, scale=scale
     )
 
 

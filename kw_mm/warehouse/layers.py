@@ -37,10 +37,15 @@ class KWLayer(nn.Module):
             since they belong to the network; the temperature is read from them at every forward.
         warehouse_name: The one this layer draws on.
         bias (Parameter, optional): Shape (C_out, ).
+
+    Attributes:
+        output_scale (Tensor, optional): A factor for each output channel of the mixed kernels,
+            shape (C_out, ), which :meth:`scale_and_shift` has set.
     """
 
     attention: KernelAttention
     bias: nn.Parameter | None
+    output_scale: Tensor | None
     in_channels: int
     out_channels: int
 
@@ -56,6 +61,7 @@ class KWLayer(nn.Module):
         self.partition = partition
         self.attention = attention
         self.register_parameter('bias', bias)
+        self.register_buffer('output_scale', None)
         self.warehouse_name = warehouse_name
         self.uses_frozen_cells = False
         self._shared = (warehouses,)  # a tuple, so that nn.Module does not adopt the warehouses
@@ -113,7 +119,7 @@ class KWLayer(nn.Module):
             return None
         cells = list_cells(self.cells, self.warehouse.cell_size)
         mixtures = alpha.to(cells) @ cells.flatten(1)
-        return self.partition.to_kernel(mixtures.reshape(-1, *cells.shape[1:]))
+        return self._scaled(self.partition.to_kernel(mixtures.reshape(-1, *cells.shape[1:])))
 
     @property
     def assembly_macs(self) -> int:
@@ -145,7 +151,28 @@ class KWLayer(nn.Module):
         Returns:
             Tensor: Shape (B, C_out, C_in / groups, kh, kw).
         """
-        return mixed_kernels(alpha, self.shared_cells, self.partition)
+        return self._scaled(mixed_kernels(alpha, self.shared_cells, self.partition))
+
+    def _scaled(self, kernels: Tensor) -> Tensor:
+        """Kernels of shape (..., C_out, C_in / groups, kh, kw)."""
+        scale = self.output_scale
+        return kernels if scale is None else kernels * scale.to(kernels).view(-1, 1, 1, 1)
+
+    @torch.no_grad()
+    def scale_and_shift(self, scale: Tensor, shift: Tensor) -> None:
+        """Take over what follows the layer in inference: y -> scale y + shift, channel by channel.
+
+        The cells are shared with other layers, so the factors stay with this one. It is then a
+        layer for inference.
+
+        Args:
+            scale, shift (Tensor): Shape (C_out, ).
+        """
+        old, bias = self.output_scale, self.bias
+        like = next(self.attention.parameters())
+        self.output_scale = (scale if old is None else scale * old.to(scale)).to(like)
+        moved = shift if bias is None else shift + scale * bias.to(scale)
+        self.bias = nn.Parameter(moved.to(like), requires_grad=False)
 
     @torch.no_grad()
     def place_kernel(self, kernel: Tensor) -> None:
@@ -200,6 +227,7 @@ class _MixedConv2d(KWLayer):
             self.geometry,
             recompute=warehouses.recompute_kernels,
             keep_format=warehouses.keep_format,
+            scale=self.output_scale,
         )
 
 
@@ -309,6 +337,7 @@ class KWConv3d(HasGeometry, KWLayer):
             self.bias,
             self.geometry,
             recompute=self._shared[0].recompute_kernels,
+            scale=self.output_scale,
         )
 
 
@@ -330,7 +359,12 @@ class KWLinear(KWLayer):
         """(B, ..., C_in) -> (B, ..., C_out); attention sees the mean over what is between."""
         tokens = x.reshape(x.shape[0], -1, x.shape[-1])
         alpha = self.weigh(tokens.mean(dim=1, dtype=averaging_dtype(x)))
-        recompute = self._shared[0].recompute_kernels
         return mixed_linear(
-            x, alpha, self.shared_cells, self.partition, self.bias, recompute=recompute
+            x,
+            alpha,
+            self.shared_cells,
+            self.partition,
+            self.bias,
+            recompute=self._shared[0].recompute_kernels,
+            scale=self.output_scale,
         )

@@ -2,7 +2,8 @@
 
     <!-- needs: gpu coco -->                a bash block that is checked (scripts, configs,
                                             options) and not run
-    <!-- tested: tests/... -->              the same; the test file named runs the block's tools
+    <!-- tested: tests/... -->              the same; the test file named runs the block's tools, or
+                                            calls what a Python block calls
     <!-- small: train --cfg-options ... --> a bash block that is run, with more options for the
                                             tools named
     <!-- file: NAME.py -->                  a Python block that is a file; a config is built
