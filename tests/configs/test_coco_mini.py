@@ -68,6 +68,19 @@ def test_from_plain_weights_they_are_their_twin_with_layer_norm(name):
     assert cfg.model == twin.model and cfg.optim_wrapper == twin.optim_wrapper
 
 
+@pytest.mark.parametrize('kind', ['fdconv', 'odconv4x', 'kw'])
+def test_configs_of_the_50_image_check_differ_in_their_backbone_only(kind):
+    cfg, static = (
+        load_config(str(ROOT / f'configs/demo/mask_rcnn_{name}mbv2_coco_mini.py'))
+        for name in (f'{kind}_', '')
+    )
+    backbone, plain = (one.model.pop('backbone') for one in (cfg, static))
+    assert cfg.to_dict() == static.to_dict()
+    assert backbone.init_cfg == plain.init_cfg and backbone.out_indices == plain.out_indices
+    norm = backbone.attention_norm if kind == 'kw' else backbone.conv.attention_norm
+    assert norm == 'LN' and backbone.get('frozen_stages', -1) == -1
+
+
 @pytest.mark.parametrize('name', CONFIGS)
 def test_recipe(name):
     cfg = read_config(name)

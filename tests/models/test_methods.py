@@ -15,7 +15,7 @@ SLOW_BUDGETS = ('KW 2x', 'KW 4x', 'KW below 1')
 TRACED = [
     name for name in NETWORKS if name.endswith(('ResNet', '1d', '3d', 'Linear', 'KW 1x, ConvNeXt'))
 ]
-COMPILED = ['KWConv2d', 'KWConv1d', 'ODConv2d', 'FDConv2d']  # the others are `slow`
+COMPILED = ['KWConv1d', 'ODConv2d']  # the others are `slow`
 SIDES = dict(KWLinear=[1])  # axes of any size, where they are not the last ones
 FIRST_STAGE = {
     'ResNet': ('conv1.', 'bn1.', 'layer1.'),
