@@ -88,7 +88,7 @@ def of_openvino(args):
     import openvino
 
     model = openvino.compile_model(
-        args.file, 'CPU', {'INFERENCE_NUM_THREADS': args.threads, 'PERFORMANCE_HINT': 'LATENCY'}
+        args.file, 'CPU', {'INFERENCE_NUM_THREADS': args.threads, 'INFERENCE_PRECISION_HINT': 'f32'}
     )
     return lambda images: int(model(images)[0][0])
 

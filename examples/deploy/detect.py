@@ -22,8 +22,10 @@ def load(path):
 def detect(session, about, picture):
     """Boxes, scores, labels and masks (or None) in pixels of a picture, (H, W, 3) in BGR."""
     height, width = picture.shape[:2]
-    longer, shorter = sorted(about.get('resize', (1333, 800)), reverse=True)
-    scale = min(longer / max(height, width), shorter / min(height, width))
+    scale = 1
+    if 'resize' in about:  # as the model was tested
+        longer, shorter = sorted(about['resize'], reverse=True)
+        scale = min(longer / max(height, width), shorter / min(height, width))
     image = cv2.resize(picture, (int(width * scale + 0.5), int(height * scale + 0.5)))
     number, *outputs = [output[0] for output in session.run(None, {'images': image[None]})]
     boxes, scores, labels, *masks = [output[:number] for output in outputs]
