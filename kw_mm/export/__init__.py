@@ -1,15 +1,20 @@
 """Writing networks into files that other runtimes read."""
 
 from .comparison import Row, compare
+from .detection_comparison import DetectionRow
 from .formats import FORMATS, runner, write
-from .parts import BackbonePart, DetectorPart, make_static
-from .pipeline import PART_CLASSES, export
+from .parts import BackbonePart, MapsPart, make_static
+from .pipeline import Exported, export
+from .request import PARTS, Options
 
 __all__ = [
     'BackbonePart',
-    'DetectorPart',
+    'DetectionRow',
+    'Exported',
     'FORMATS',
-    'PART_CLASSES',
+    'MapsPart',
+    'Options',
+    'PARTS',
     'Row',
     'compare',
     'export',

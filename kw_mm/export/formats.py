@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -16,7 +16,7 @@ from ..errors import UserError
 
 FORMATS = {'onnx': 'onnx', 'torchscript': 'pt', 'exported-program': 'pt2'}  # usual endings
 OPSETS = range(18, 24)
-AXES = {0: 'batch', 2: 'height', 3: 'width'}
+AXES = {0: 'batch', 2: 'height', 3: 'width'}  # of the input, unless a part has others
 ABOUT = 'kw_mm.json'
 
 Run = Callable[[Tensor], list[Tensor]]
@@ -54,39 +54,45 @@ def write(
     names: Sequence[str],
     about: dict[str, Any],
     opset: int = 20,
+    fixed: Collection[str] = (),
 ) -> None:
     """Write a network into a file that takes any batch and size.
 
     Args:
         part: Images -> tuple of tensors, in eval mode.
-        images (Tensor): An example, of two images or more, with maps of two pixels or more
-            throughout.
+        images (Tensor): An example, of two images or more unless the batch is fixed, with maps of
+            two pixels or more throughout.
         path: The file to write.
         to: 'onnx', 'torchscript' or 'exported-program'.
         names: Of the outputs.
         about: What goes with it as JSON, in ONNX's metadata or an extra file ``kw_mm.json``.
         opset: Of ONNX.
+        fixed: Axes that are written as they are in the example: 'batch', 'height', 'width'.
+            TorchScript does not record any.
 
     Raises:
         UserError: A format that this installation cannot write, or a network that fixes batch or
             size.
     """
     check_format(to, opset)
+    axes = {axis: name for axis, name in getattr(part, 'axes', AXES).items() if name not in fixed}
     extra = {ABOUT: json.dumps(about)}
     with torch.no_grad(), _quiet():
         if to == 'torchscript':
             torch.jit.trace(part, images, check_trace=False).save(path, _extra_files=extra)
             return
-        program = _program(part, images)
+        program = _program(part, images, axes)
         if to == 'exported-program':
             with open(path, 'wb') as file:  # torch warns of names that do not end in .pt2
                 torch.export.save(program, file, extra_files=extra)
         else:
-            _write_onnx(program, images, path, names, extra[ABOUT], opset)
+            written = _onnx(program, images, names, opset, part)
+            _name_axes(written.graph, axes)
+            _save_onnx(written, path, extra[ABOUT])
 
 
-def _program(part: nn.Module, images: Tensor):
-    free = {axis: torch.export.Dim.DYNAMIC for axis in AXES}
+def _program(part: nn.Module, images: Tensor, axes: Mapping[int, str]):
+    free = {axis: torch.export.Dim.DYNAMIC for axis in axes}
     try:
         return torch.export.export(part, (images,), dynamic_shapes=(free,), strict=False)
     except Exception as error:  # torch raises a dozen kinds here, each a page long
@@ -96,12 +102,9 @@ def _program(part: nn.Module, images: Tensor):
         ) from error
 
 
-def _write_onnx(
-    program, images: Tensor, path: str, names: Sequence[str], about: str, opset: int
-) -> None:
-    import onnx
-
-    written = torch.onnx.export(
+def _onnx(program, images: Tensor, names: Sequence[str], opset: int, part: nn.Module):
+    operators = part.onnx_operators() if hasattr(part, 'onnx_operators') else None
+    return torch.onnx.export(
         program,
         (images,),
         dynamo=True,
@@ -109,18 +112,23 @@ def _write_onnx(
         opset_version=opset,
         input_names=['images'],
         output_names=list(names),
+        custom_translation_table=operators,
     ).model_proto
-    _name_axes(written.graph)
+
+
+def _save_onnx(written, path: str, about: str) -> None:
+    import onnx
+
     onnx.helper.set_model_props(written, {ABOUT: about})
     onnx.checker.check_model(written)
     onnx.save(written, path)
 
 
-def _name_axes(graph) -> None:
+def _name_axes(graph, axes: Mapping[int, str]) -> None:
     """Call the input's free axes batch, height and width wherever torch's own symbols stand."""
     own = {
         graph.input[0].type.tensor_type.shape.dim[axis].dim_param: name
-        for axis, name in AXES.items()
+        for axis, name in axes.items()
     }
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:

@@ -33,13 +33,12 @@ class BackbonePart(nn.Module):
         return [f'feature{i}' for i in range(len(outputs))]
 
 
-class DetectorPart(nn.Module):
+class MapsPart(nn.Module):
     """Preprocessed images (B, 3, H, W) -> raw maps of a detector's dense head.
 
     Anchors and NMS come after them.
 
-    Of a two-stage detector these are the pyramid's features and the maps of the RPN: proposals,
-    RoIAlign and what comes after are ragged from image to image and stay outside.
+    Of a two-stage detector these are the pyramid's features and the maps of the RPN.
 
     Args:
         model: A detector.

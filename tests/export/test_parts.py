@@ -8,7 +8,7 @@ from torch import nn
 
 from kw_mm.building import build_model
 from kw_mm.errors import UserError
-from kw_mm.export import BackbonePart, DetectorPart, runner, write
+from kw_mm.export import BackbonePart, MapsPart, runner, write
 from kw_mm.export.comparison import deviation
 from kw_mm.run_config import load_config
 
@@ -51,9 +51,9 @@ def samples(batch, height, width):
 @torch.no_grad()
 def test_mmdet_continues_from_a_two_stage_detectors_maps(tmp_path):
     model = model_of('demo/mask_rcnn_kw_shapes.py')
-    run = through_a_file(DetectorPart(model), torch.randn(2, 3, 128, 160), tmp_path / 'x.pt')
+    run = through_a_file(MapsPart(model), torch.randn(2, 3, 128, 160), tmp_path / 'x.pt')
     images, batch = torch.randn(3, 3, 96, 128), samples(3, 96, 128)
-    part = DetectorPart(model)
+    part = MapsPart(model)
     outputs = dict(zip(part.names(part(images)), run(images)))
     features, scores, boxes = (
         [outputs[f'{kind}{level}'] for level in range(4)]
@@ -82,7 +82,7 @@ def test_mmdet_continues_from_a_two_stage_detectors_maps(tmp_path):
 @torch.no_grad()
 def test_all_that_a_single_stage_head_computes(tmp_path):
     model = model_of('retinanet_kw_r50_1x_coco.py', **RETINANET)
-    part = DetectorPart(model)
+    part = MapsPart(model)
     run = through_a_file(part, torch.randn(2, 3, 256, 320), tmp_path / 'x.pt')
     images = torch.randn(1, 3, 160, 128)
     scores, boxes = model(images, mode='tensor')
@@ -93,13 +93,13 @@ def test_all_that_a_single_stage_head_computes(tmp_path):
 
 
 def test_unused_heads_are_not_in_the_file():
-    part = DetectorPart(model_of('demo/mask_rcnn_kw_shapes.py'))
+    part = MapsPart(model_of('demo/mask_rcnn_kw_shapes.py'))
     assert {key.split('.')[0] for key in part.state_dict()} == {'backbone', 'neck', 'head'}
 
 
 def test_a_model_without_a_dense_head_is_refused():
     with pytest.raises(UserError, match='a Identity has no dense head'):
-        DetectorPart(nn.Identity())
+        MapsPart(nn.Identity())
 
 
 def test_a_classifier_has_a_backbone():
@@ -111,6 +111,6 @@ def test_a_classifier_has_a_backbone():
     'child, third', [('conv_centerness', 'centerness0'), ('conv_obj', 'output2_0')]
 )
 def test_a_third_map_is_centerness_only_where_the_head_has_it(child, third):
-    part = DetectorPart(model_of('retinanet_kw_r50_1x_coco.py'))
+    part = MapsPart(model_of('retinanet_kw_r50_1x_coco.py'))
     part.head = nn.ModuleDict({child: nn.Identity()})
     assert part.names((None,) * 3)[-1] == third

@@ -69,6 +69,24 @@ def test_exported(name):
 
 
 @torch.no_grad()
+@pytest.mark.skipif(
+    not hasattr(torch.compiler, 'is_exporting'),
+    reason='torch.export says nothing of itself before 2.7',
+)
+@pytest.mark.parametrize('name', ['one by one, plain', 'groups', 'depthwise'])
+def test_a_fixed_batch_is_convolved_in_groups(name):
+    model, free = PerImage(GEOMETRIES[name]).eval(), torch.export.Dim.DYNAMIC
+    program = torch.export.export(
+        model, (torch.randn(3, 8, 9, 12),), dynamic_shapes=({2: free, 3: free},)
+    )
+    assert any('conv' in str(node.target) for node in program.graph.nodes)
+    x = torch.randn(3, 8, 20, 17)
+    with reference_path():
+        expected = model(x)
+    torch.testing.assert_close(program.module()(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
 def test_odconv_chooses_by_size_only_where_nothing_is_written():
     model = ODConv2d(8, 16, 3, padding=1, stride=2).eval()
     check(model, torch.jit.trace(model, torch.randn(2, 8, 5, 5), check_trace=False))

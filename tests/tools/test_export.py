@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def test_a_detector_is_written_and_compared(tool, checkpoint, tmp_path, capsys, monkeypatch):
+def test_a_detectors_maps_are_written_and_compared(tool, checkpoint, tmp_path, capsys, monkeypatch):
     done = tool(
         'export',
         CONFIG,
@@ -32,7 +32,7 @@ def test_a_detector_is_written_and_compared(tool, checkpoint, tmp_path, capsys, 
         '--to',
         'torchscript',
         '--part',
-        'detector',
+        'maps',
         '--output',
         tmp_path / 'x.pt',
         '--size',
@@ -86,7 +86,7 @@ def test_a_deviation_is_judged_by_pytorchs_own_rounding(
     part = BackbonePart(build_model(load_config(str(CONFIG))))
 
     def off_by(rounding):
-        def compared(network, run, sizes):
+        def compared(network, run, sizes, batches):
             return [Row(1, sizes[0], times * rounding, rounding)]
 
         return compared
@@ -138,7 +138,7 @@ def test_comparing_with_float64():
             "for '.*nowhere/x' does not exist",
         ),
         ('demo/mask_rcnn_kw_shapes.py', 'x.pth', '.', 'backbone', 'is a folder; name a file in it'),
-        ('demo/kw_r50_imagenet_mini.py', 'x.pth', 'x', 'detector', 'has no dense head'),
+        ('demo/kw_r50_imagenet_mini.py', 'x.pth', 'x', 'maps', 'has no dense head'),
         (
             'mask_rcnn_kw_mbv2_1x_coco.py',
             'x.pth',
@@ -150,7 +150,7 @@ def test_comparing_with_float64():
             'mask_rcnn_kw_mbv2_1x_coco.py',
             'x.pth',
             'x',
-            'detector',
+            'maps',
             "config '.*mask_rcnn_kw_mbv2_1x_coco.py': checkpoint '.*x.pth' does not fit",
         ),
     ],
@@ -166,6 +166,25 @@ def test_what_cannot_be_is_said(checkpoint, tmp_path, config, weights, output, p
             part=part,
         )
     assert [path.name for path in tmp_path.iterdir()] == ['x.pth']
+
+
+@pytest.mark.parametrize(
+    'to, options, message',
+    [
+        ('torchscript', dict(part='detector'), '--part detector goes to ONNX, got'),
+        ('onnx', dict(with_preprocessing=True), 'goes with --part detector, got --part backbone'),
+        ('onnx', dict(part='maps', pictures=['x']), '--images goes with --part detector'),
+        ('torchscript', dict(static_batch=1), 'a TorchScript file takes any batch and size'),
+        ('onnx', dict(static_batch=0), '--static-batch must be 1 or more, got 0'),
+        ('onnx', dict(static_size=(0, 64)), 'must be positive, got static_size=0 64'),
+        ('onnx', dict(part='detector', pictures=['nowhere']), "--images 'nowhere' does not exist"),
+    ],
+)
+def test_what_cannot_be_combined_is_said(checkpoint, tmp_path, to, options, message, monkeypatch):
+    monkeypatch.setattr(pipeline, 'check_format', lambda to, opset: None)
+    with pytest.raises(UserError, match=message):
+        export(str(CONFIG), str(checkpoint), to, str(tmp_path / 'x'), **options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_size_that_is_none_is_said(checkpoint, tmp_path):

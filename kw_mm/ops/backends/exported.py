@@ -2,7 +2,7 @@
 
 A grouped convolution over the folded batch would write ``groups = B`` into the file, and choices by
 size would write the size. Here is one computation for each geometry: no attribute depends on the
-batch, no slice on the size.
+batch, no slice on the size. Only a file for a fixed batch has grouped convolutions.
 """
 
 from functools import reduce
@@ -13,11 +13,15 @@ from torch import Tensor
 
 from ..conv3d import Geometry3d, shifted_conv3d
 from ..geometry import Geometry
+from ..reference import grouped_conv2d
 from .torch import TorchBackend
 
 
 class ExportedBackend(TorchBackend):
-    """Depthwise: the sum of shifted products; all others: patches and a matrix product."""
+    """Depthwise: the sum of shifted products; all others: patches and a matrix product.
+
+    Of a fixed batch: a grouped convolution.
+    """
 
     def conv2d(
         self,
@@ -29,6 +33,9 @@ class ExportedBackend(TorchBackend):
         keep_format: bool = True,
     ) -> Tensor:
         """Convolve image b with kernel b, see :func:`kw_mm.ops.convolve`."""
+        # a tracer makes tensors of all sizes, an exporter symbols of those that are free
+        if isinstance(x.shape[0], int):
+            return grouped_conv2d(x, kernels, bias, geometry)
         out_channels, per_group = map(int, kernels.shape[1:3])  # a tracer makes tensors of them
         shifts = _shifts(x, geometry)
         if per_group == 1 and out_channels == geometry.groups:
