@@ -1,7 +1,8 @@
 """KernelWarehouse for OpenMMLab.
 
 With mmengine, mmcv, mmdet and mmpretrain installed, importing this package registers its backbones,
-heads, hooks, metric and image loading. ``kw_mm.ops`` and ``kw_mm.warehouse`` need torch only.
+heads, hooks, metric and image loading. ``kw_mm.ops``, ``kw_mm.warehouse`` and
+``kw_mm.optimizing`` need torch only.
 """
 
 from importlib import import_module

@@ -25,6 +25,7 @@ TORCH_ONLY = """
 import torch
 from torch import nn
 from kw_mm.ops import conv2d_per_image, mixed_conv2d, reference_path
+from kw_mm.optimizing import optimize_for_inference
 from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
 
 net = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 1)).double()
@@ -37,6 +38,9 @@ fast.square().mean().backward()
 assert all(p.grad is not None for p in net.parameters()) and len(kw_layers(net)) == 2
 kernels = torch.randn(2, 4, 8, 3, 3, dtype=torch.double)
 assert conv2d_per_image(x, kernels, padding=1).shape == (2, 4, 6, 6)
+net = nn.Sequential(net, nn.Conv2d(16, 16, 1), nn.BatchNorm2d(16)).double().eval()
+before = net(x)
+assert torch.allclose(optimize_for_inference(net)(x), before)
 try:
     import mmengine
 except ImportError:

@@ -12,7 +12,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from mmpretrain.structures import DataSample
 
-from ..errors import UserError
+from ..errors import UserError, one_line
 from ..evaluation.coco_results import coco_results
 from .drawings import write_picture
 
@@ -142,7 +142,8 @@ class Detections(ImageResult):
             import supervision
         except ImportError as error:
             raise UserError(
-                'to_supervision() needs the package supervision; pip install supervision'
+                f'to_supervision() needs the package supervision, got {one_line(error)!r}; '
+                'pip install supervision'
             ) from error
         return supervision.Detections(
             xyxy=self.boxes,

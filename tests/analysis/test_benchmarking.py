@@ -126,15 +126,17 @@ def test_the_command(tool, tmp_path):
         1,
         '--cells',
         'bfloat16',
+        '--folded',
         '--no-memory',
         '--json',
         tmp_path / 'out.json',
     )
     assert done.returncode == 0 and 'ratio to plain' in done.stdout
+    names = ['plain', 'reference', 'fast']
     runs = json.loads((tmp_path / 'out.json').read_text())['runs']
     assert [[result['variant'] for result in run['results']] for run in runs] == [
-        ['plain', 'reference', 'fast', 'fast, cells in bfloat16'],
-        ['plain', 'reference', 'fast'],
+        [*names, 'fast, cells in bfloat16', 'plain, folded', 'fast, folded'],
+        [*names, 'plain, folded', 'fast, folded'],
     ]
 
 

@@ -251,6 +251,22 @@ def test_compiled():
     check(with_statistics(net), torch.randn(2, 8, 9, 9).double(), 1, compile='eager')
 
 
+@torch.no_grad()
+def test_exported_and_under_autocast():
+    net = apply_kernel_warehouse(
+        pair(conv=nn.Conv2d(8, 8, 3, padding=1)), dict(one=['0']), init='published'
+    )
+    net = optimize_for_inference(with_statistics(net))
+    traced = torch.jit.trace(net, torch.randn(2, 8, 9, 9).double())
+    for shape in ((1, 8, 3, 3), (3, 8, 20, 20)):
+        x = torch.randn(shape, dtype=torch.double)
+        assert deviation(traced(x), net(x)) < 1e-10
+    net, x = net.float(), torch.randn(2, 8, 20, 20)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = net(x)
+    assert deviation(found.float(), net(x)) < 0.03
+
+
 @pytest.mark.parametrize(
     'options, sentence',
     [
