@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from mmengine.config import DictAction
 
@@ -101,6 +101,16 @@ def raised_in_worker(error: Exception) -> str:
     return text.rpartition(name)[2].strip() if ' in DataLoader worker process ' in text else ''
 
 
+class ToolParser(argparse.ArgumentParser):
+    """A parser that shows all of the help to whoever types nothing but the tool's name."""
+
+    def error(self, message: str) -> NoReturn:
+        if len(sys.argv) < 2:
+            self.print_help(sys.stderr)
+            self.exit(2, f'\n{self.prog}: error: {message}\n')
+        super().error(message)
+
+
 def tool_parser(description: str | None, *examples: str) -> argparse.ArgumentParser:
     """A tool's parser, whose help ends with examples.
 
@@ -108,7 +118,7 @@ def tool_parser(description: str | None, *examples: str) -> argparse.ArgumentPar
         description: The tool's docstring.
         *examples: What can be typed after ``kw_mm``, with ``#`` before what it is for.
     """
-    return argparse.ArgumentParser(
+    return ToolParser(
         description=description,
         epilog='\n'.join(['examples:', *(f'  kw_mm {example}' for example in examples)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,

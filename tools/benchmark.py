@@ -28,7 +28,10 @@ except ModuleNotFoundError:  # without OpenMMLab, as on a bare GPU machine
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog='examples:\n  kw_mm benchmark --model kw1x-r50 kw4x-r50\n'
+        '  kw_mm benchmark --device cuda --goals --report gpu.md',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         '--model',

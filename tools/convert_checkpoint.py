@@ -1,6 +1,5 @@
 """Convert a checkpoint file between our layout, the published one and plain networks."""
 
-import argparse
 import os
 
 import torch
@@ -9,14 +8,18 @@ from kw_mm.checkpoints.convert import TARGETS, convert
 from kw_mm.checkpoints.describing import describe_weights
 from kw_mm.checkpoints.reading import read_checkpoint
 from kw_mm.checkpoints.state_dicts import under_prefix
-from kw_mm.command_line import command
+from kw_mm.command_line import command, tool_parser
 from kw_mm.errors import UserError
 from kw_mm.files import atomic_write, check_file
 
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(
+        __doc__,
+        'convert-checkpoint work_dirs/my_run/epoch_12.pth published.pth --to published',
+        'convert-checkpoint plain.pth plain_again.pth --to static',
+    )
     parser.add_argument('source', help='checkpoint file, or kw://NAME for a published one')
     parser.add_argument('target', help='file to write')
     parser.add_argument(

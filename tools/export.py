@@ -3,19 +3,22 @@
 python tools/export.py CONFIG CHECKPOINT --to FORMAT --output FILE [--part detector]
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 
 from kw_mm.analysis.report import print_rich
-from kw_mm.command_line import command
+from kw_mm.command_line import command, tool_parser
 from kw_mm.errors import UserError
 from kw_mm.export import FORMATS, PARTS, DetectionRow, Exported, Row, export
 
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(
+        __doc__,
+        'export mask_rcnn_kw_r50_1x_coco epoch_12.pth --output backbone.onnx',
+        'export mask_rcnn_kw_r50_1x_coco epoch_12.pth --to torchscript --output backbone.pt',
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file, in any layout, or kw://NAME')
     parser.add_argument('--to', choices=FORMATS, default='onnx', help='default onnx')

@@ -1,15 +1,13 @@
 """Lay out pictures on one sheet: python tools/make_gallery.py FOLDER FILE.png."""
 
-import argparse
-
-from kw_mm.command_line import command
+from kw_mm.command_line import command, tool_parser
 from kw_mm.files import check_file
 from kw_mm.inference.gallery import write_gallery
 
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__, 'make-gallery pictures gallery.png --columns 4')
     parser.add_argument('folder', help='folder with pictures, e.g. of tools/test.py --show-dir')
     parser.add_argument('file', help='image file to write')
     parser.add_argument('--columns', type=int, default=3)

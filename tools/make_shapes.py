@@ -8,13 +8,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'examples'))
 
 from shapes import write_shapes  # noqa: E402
 
-from kw_mm.command_line import command
+from kw_mm.command_line import command, tool_parser
 from kw_mm.errors import UserError
 from kw_mm.files import check_folder
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(
+        __doc__,
+        'make-shapes                                # into data/shapes',
+        'make-shapes data/few --train 100 --val 20',
+    )
     parser.add_argument('folder', nargs='?', default='data/shapes', help='default data/shapes')
     parser.add_argument('--train', type=int, default=1000, help='training images')
     parser.add_argument('--val', type=int, default=200, help='held-out images')

@@ -5,12 +5,16 @@ python tools/predict.py CONFIG CHECKPOINT IMAGE|FOLDER|VIDEO...
 
 import argparse
 
-from kw_mm.command_line import CfgOptions, command
+from kw_mm.command_line import CfgOptions, command, tool_parser
 from kw_mm.inference import predict
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(
+        __doc__,
+        'predict mask_rcnn_kw_r50_1x_coco epoch_12.pth photos/ --out-dir predictions',
+        'predict birds.py work_dirs/birds/epoch_20.pth film.mp4 --score-thr 0.5',
+    )
     parser.add_argument(
         'config', help='config file; of a classifier, the most likely classes are printed'
     )

@@ -2,12 +2,16 @@
 
 import argparse
 
-from kw_mm.command_line import command, parse_run_args
+from kw_mm.command_line import command, parse_run_args, tool_parser
 from kw_mm.training.launch import test
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(
+        __doc__,
+        'test mask_rcnn_kw_r50_1x_coco work_dirs/mask_rcnn_kw_r50_1x_coco/epoch_12.pth',
+        'test birds.py epoch_20.pth --show-dir pictures --cfg-options data_root=/datasets/birds/',
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file, in any layout')
     parser.add_argument(

@@ -2,12 +2,17 @@
 
 import argparse
 
-from kw_mm.command_line import command, parse_run_args
+from kw_mm.command_line import command, parse_run_args, tool_parser
 from kw_mm.training.launch import train
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(
+        __doc__,
+        'train mask_rcnn_kw_r50_1x_coco --auto-scale-lr                      # one GPU',
+        'train birds.py --auto-scale-lr --amp --cfg-options train_dataloader.batch_size=4',
+        'train birds.py --resume                                             # goes on',
+    )
     parser.add_argument('config', help='config file, e.g. configs/mask_rcnn_kw_r50_1x_coco.py')
     parser.add_argument('--amp', action='store_true', help='mixed precision (GPU)')
     parser.add_argument(

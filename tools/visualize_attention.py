@@ -3,15 +3,15 @@
 Which layers attend to which cells of a model's warehouses: PNG files, and a page with all of them.
 """
 
-import argparse
-
 from kw_mm.attention.visualize import visualize_attention
-from kw_mm.command_line import CfgOptions, command
+from kw_mm.command_line import CfgOptions, command, tool_parser
 
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(
+        __doc__, 'visualize-attention mask_rcnn_kw_r50_1x_coco epoch_12.pth --out attention'
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint', help='checkpoint file in any layout, or a work dir: all its checkpoints'

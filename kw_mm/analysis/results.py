@@ -43,6 +43,8 @@ def results(folders: Sequence[str], *, markdown: bool = False, update: str | Non
     Raises:
         UserError: There is no run, or the page cannot be updated.
     """
+    if update:
+        update_page(update, {})  # that there is such a page is known before runs are read
     runs = find_runs(folders)
     if not runs:
         raise UserError(

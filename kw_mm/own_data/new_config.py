@@ -89,6 +89,8 @@ def new_config(
     """
     if not 0 < val_share < 1:
         raise UserError(f'--val-share must be between 0 and 1, got {val_share}; 0.2 is usual')
+    if output:
+        _check_target(Path(output), overwrite)
     base = os.path.abspath(base) if os.path.isfile(base) else base
     cfg = load_config(base)
     masks = _check_base(cfg, base)

@@ -19,6 +19,8 @@ TOOLS = [
     ('plot_run', ['run', '--out', '{}/x.png'], '--out'),
     ('make_gallery', ['pictures', '{}/x.png'], 'file'),
     ('make_shapes', ['{}'], 'folder'),
+    ('new_config', ['nowhere', '--output', '{}/x.py'], '--output'),
+    ('reproduce', ['--output', '{}/x.sh'], '--output'),
     ('benchmark', ['--model', 'kw1x-r18', '--json', '{}/x.json'], '--json'),
 ]
 
