@@ -5,11 +5,15 @@ import io
 
 import pytest
 import torch
-from method_networks import CHECKED, NETWORKS, inputs, outputs
+from method_networks import CHECKED, CONVS, GATES, NETWORKS, WIDTH, inputs, outputs
+from mmengine.registry import MODELS
 from mmengine.utils import digit_version
 from mmpretrain.models.utils import LayerNorm2d
 from torch import fx
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from kw_mm.models import DynamicResNet
 
 SLOW_BUDGETS = ('KW 2x', 'KW 4x', 'KW below 1')
 TRACED = [
@@ -87,6 +91,29 @@ def test_finite_in_eval_mode_as_built(name):
     assert all(out.isfinite().all() for out in outputs(module, inputs(network)))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='KWResNet', budget=1),
+        dict(type='KWResNet', budget=1 / 2),
+        *(dict(type='DynamicResNet', conv=conv) for conv in CONVS.values()),
+        *(dict(type='StaticResNet', conv_cfg=conv) for conv in GATES.values()),
+        *(dict(type='AttentionResNet', attention=kind) for kind in ('se', 'cbam', 'eca')),
+    ],
+    ids=str,
+)
+def test_deep_networks_are_finite_in_eval_mode_as_built(cfg):
+    module = MODELS.build(dict(cfg, depth=50, **WIDTH)).eval()
+    assert module(torch.randn(2, 3, 64, 64))[0].isfinite().all()
+
+
+@torch.no_grad()
+def test_the_published_start_of_dcd_is_not():
+    module = DynamicResNet(18, dict(type='DCDConv2d', init='published')).eval()
+    assert not module(torch.randn(2, 3, 64, 64))[0].isfinite().all()
+
+
 class Leaves(fx.Tracer):
     """mmpretrain's LayerNorm2d asserts something about sizes."""
 
@@ -121,6 +148,20 @@ def test_torch_fx(name):
     expected = outputs(module, x)
     torch.manual_seed(1)
     check_close(outputs(graph_module, x), expected, 1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', [name for name in TRACED if name.endswith(', ResNet')])
+def test_torchvisions_feature_extractor(name):
+    """Of a layer inside, and of what the backbone returns."""
+    module, x, seen = build(name), inputs(NETWORKS[name]), []
+    wanted = {'layer2.1.conv1': 'inner', 'contiguous_where': 'outputs'}
+    extractor = create_feature_extractor(module, wanted).eval()
+    module.layer2[1].conv1.register_forward_hook(lambda layer, inputs, out: seen.append(out))
+    found, expected = extractor(x), module(x)
+    assert torch.equal(found['inner'], seen[-1])
+    assert all(torch.equal(one, other) for one, other in zip(found['outputs'], expected))
+    assert sorted(extractor.state_dict()) == sorted(module.state_dict())
 
 
 @pytest.mark.skipif(
