@@ -108,13 +108,14 @@ def _from_tensor(tensor: Tensor) -> Iterator[np.ndarray]:
         )
     batch = batch.detach().cpu()
     if batch.is_floating_point():
+        kind, batch = batch.dtype, batch.float()
         low, high = (float(edge) for edge in torch.aminmax(batch))
         if not 0 <= low <= high <= 1:
             raise UserError(
-                f'a tensor of {batch.dtype} must have values from 0 to 1, got {low:.4g} to '
+                f'a tensor of {kind} must have values from 0 to 1, got {low:.4g} to '
                 f'{high:.4g}; give images as uint8, and not normalised: the model does that'
             )
-        batch = (batch.float() * 255).round().to(torch.uint8)
+        batch = (batch * 255).round().to(torch.uint8)
     if batch.dtype != torch.uint8:
         raise UserError(
             f'a tensor must be of type uint8, or of floats from 0 to 1, got {batch.dtype}; '

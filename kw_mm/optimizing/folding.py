@@ -77,7 +77,7 @@ def fold_norms(module: nn.Module, pairs: Iterable[tuple[str, str]] = ()) -> list
     """Fold batch norms into the convolutions before them, in place.
 
     Args:
-        module: Any network, in evaluation mode.
+        module: Any network, which is for inference from then on.
         pairs: Names (convolution, norm) beyond those that :func:`find_pairs` finds.
 
     Returns:

@@ -55,9 +55,9 @@ def optimize_for_inference(
         True
     """
     _check(module, cells_dtype, cuda_graph)
-    module.eval()
     number = _count_norms(module)
     folded = fold_norms(module, pairs)
+    module.eval()
     module.requires_grad_(False)
     logger.info('%d of %d batch norms are folded into convolutions', len(folded), number)
     for part in module.modules():

@@ -59,17 +59,13 @@ def test_mmdets_functions(detector_run, picture, detections):
     assert model.dataset_meta['classes'] == SHAPES
 
 
-def test_mmpretrains_inferencer(classifier_run, picture):
-    (expected,) = KWClassificationInferencer(*classifier_run)(picture)
-    stock = ImageClassificationInferencer(*classifier_run)
-    (found,) = stock(picture)
-    np.testing.assert_allclose(found['pred_scores'], expected['pred_scores'], rtol=1e-5)
-    assert found['pred_class'] == expected['pred_class'] == f'class {found["pred_label"]}'
-
-
-def test_mmpretrains_functions(classifier_run, picture):
+def test_mmpretrains_inferencer_and_function(classifier_run, picture):
     (expected,) = KWClassificationInferencer(*classifier_run)(picture)
     config, checkpoint = classifier_run
-    model = get_model(config, pretrained=checkpoint)
-    (found,) = ImageClassificationInferencer(model)(picture)
-    assert found['pred_class'] == expected['pred_class']
+    for stock in (
+        ImageClassificationInferencer(config, checkpoint),
+        ImageClassificationInferencer(get_model(config, pretrained=checkpoint)),
+    ):
+        (found,) = stock(picture)
+        np.testing.assert_allclose(found['pred_scores'], expected['pred_scores'], rtol=1e-5)
+        assert found['pred_class'] == expected['pred_class'] == f'class {found["pred_label"]}'

@@ -79,8 +79,9 @@ def test_kw_convolutions(dimensions, side, bias, temperature):
     expected = check(with_statistics(net), x, 3)
     with torch.no_grad(), reference_path():
         assert deviation(net(x), expected) < 1e-10
-    with torch.no_grad(), use_backend('torch'):
-        assert deviation(net(x), expected) < 1e-10
+    for backend in ('torch', 'cuda'):
+        with torch.no_grad(), use_backend(backend):
+            assert deviation(net(x), expected) < 1e-10
     assert all(layer.output_scale is not None for layer in kw_layers(net).values())
 
 
