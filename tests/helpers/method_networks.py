@@ -161,7 +161,7 @@ WITH_PLAIN_START = [name for name in IN_BACKBONES if NETWORKS[name].plain and 'b
 ON_RESNET = [name for name in NETWORKS if name.endswith(', ResNet')]
 AS_LAYERS = [name for name in NETWORKS if ', ' not in name]
 # context gating of a stem of 7 x 7 takes an exporter many minutes
-EXPORTED = [name for name in ON_RESNET if not name.startswith(('CGC', 'WeightNet', 'KW 4x'))]
+EXPORTED = [name for name in ON_RESNET if not name.startswith(('CGC', 'KW 4x'))]
 # Columns of docs/methods.md that one test of tests/models/test_methods.py holds, and its rows.
 CHECKED = {
     'gradients': list(NETWORKS),
