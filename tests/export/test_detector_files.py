@@ -16,6 +16,7 @@ from kw_mm.errors import UserError
 from kw_mm.export import DetectionRow, export, pipeline
 from kw_mm.export.detection_comparison import drawn_pictures, matches
 from kw_mm.export.pasting import paste
+from kw_mm.warehouse import kw_layers
 
 MAKES_PROGRAMS = pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_exporting'), reason='needs torch 2.7'
@@ -161,6 +162,22 @@ def test_other_detectors(name, saved, tmp_path):
     options = dict(part='detector', size=(96, 128))
     done = export(config, checkpoint, 'onnx', str(tmp_path / 'x.onnx'), **options)
     check_rows(done.rows, (1, 2, 3), [(96, 128), (133, 198)])
+
+
+@MAKES_PROGRAMS
+@pytest.mark.slow
+def test_kernels_of_a_fixed_batch_are_convolved_in_groups(saved, tmp_path):
+    backbone = {'type': 'KWResNet', 'budget': 1, 'temperature': 0}
+    options = {f'model.backbone.{key}': value for key, value in backbone.items()}
+    model, config, checkpoint = saved('mask rcnn', options)
+    path = str(tmp_path / 'x.onnx')
+    asked = dict(part='detector', static_batch=2, static_size=(96, 128))
+    done = export(config, checkpoint, 'onnx', path, **asked)
+    check_rows(done.rows, (2,), [(96, 128)])
+    assert done.static_layers == 0
+    nodes = pytest.importorskip('onnx').load(path).graph.node
+    groups = [a.i for node in nodes for a in node.attribute if a.name == 'group']
+    assert groups.count(2) == len(kw_layers(model))
 
 
 def test_a_detector_that_deviates_is_kept_under_another_name(saved, tmp_path, monkeypatch):
