@@ -17,6 +17,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show-dir', help='draw predictions beside the ground truth into this folder'
     )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="test-time augmentation: the config's tta_model on the views of its tta_pipeline",
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='save all predictions')
     return parse_run_args(parser)
 

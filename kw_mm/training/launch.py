@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
-from mmengine.registry import HOOKS, TRANSFORMS
+from mmengine.registry import HOOKS, MODELS, TRANSFORMS
 
 from ..command_line import check_checkpoint
 from ..errors import UserError
@@ -86,6 +86,8 @@ def test(args: Namespace) -> None:
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out must name a pickle file, got {args.out}; end it in .pkl')
     cfg = _common_config(args)
+    if args.tta:
+        use_tta(cfg)
     if args.out:
         check_file(args.out, '--out')
     if args.show_dir:
@@ -104,6 +106,35 @@ def test(args: Namespace) -> None:
             results = ResultsFile(detections, classes, coco_annotations(cfg))
             runner.test_evaluator.metrics.append(results)
         runner.test()
+
+
+def use_tta(cfg: Config) -> None:
+    """Let a config be tested by its ``tta_model``, on the views of its ``tta_pipeline``, in place.
+
+    Raises:
+        UserError: It lacks one of them, or mmdet's model for it would have to merge masks.
+    """
+    from mmdet.models import DetTTAModel
+
+    missing = [key for key in ('tta_model', 'tta_pipeline') if not cfg.get(key)]
+    if missing:
+        raise UserError(
+            f'--tta needs {" and ".join(missing)} in the config, got none; take over those of '
+            'mmdet::retinanet/retinanet_tta.py, for example'
+        )
+    kind = kind_of(cfg.tta_model, MODELS, cfg.get('default_scope'))
+    masks = cfg.model.get('mask_head') or (cfg.model.get('roi_head') or {}).get('mask_head')
+    if masks and kind is not None and issubclass(kind, DetTTAModel):
+        raise UserError(
+            "--tta needs a detector without masks, which mmdet's DetTTAModel cannot merge, got one "
+            'with a mask_head; test it without --tta'
+        )
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    for _, dataset in datasets_of(cfg, 'test'):
+        if 'pipeline' in dataset:
+            dataset.pipeline = cfg.tta_pipeline
 
 
 def skip_bad_images(cfg: Config) -> None:

@@ -157,6 +157,55 @@ def test_amp_on_the_cpu_says_why_not(here, small_config, shapes, tmp_path, monke
     assert done.code == 2 and '--amp needs a GPU' in done.stderr
 
 
+TTA = """
+_base_ = {base!r}
+model = dict(roi_head=dict(mask_head=None, mask_roi_extractor=None))
+test_evaluator = dict(metric=['bbox'])
+tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5),
+                                                  max_per_img=20))
+keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TestTimeAug', transforms=[
+        [dict(type='Resize', scale={{{{_base_.size}}}})],
+        [dict(type='RandomFlip', prob=p) for p in {flips}],
+        [dict(type='LoadAnnotations', with_bbox=True)],
+        [dict(type='PackDetInputs', meta_keys=keys)]])]
+"""
+
+
+@pytest.mark.parametrize('flips', [[0.0], [0.0, 1.0]])
+def test_views_of_an_image_are_merged(here, trained, small_config, shapes, tmp_path, flips):
+    """Of one view, scores are those without views; of two, others."""
+    config, weights = tmp_path / 'views.py', tmp_path / 'boxes.pth'
+    config.write_text(TTA.format(base=str(small_config), flips=flips))
+    entries = torch.load(trained / 'epoch_3.pth', weights_only=False)['state_dict']
+    boxes = {key: value for key, value in entries.items() if '.mask_' not in key}
+    torch.save(dict(state_dict=boxes), weights)
+    scores = []
+    for folder, options in (('plain', []), ('views', ['--tta'])):
+        words = ['--work-dir', tmp_path / folder, '--out', tmp_path / f'{folder}.pkl', *options]
+        done = here('test', config, weights, *words, '--cfg-options', f'data_root={shapes}')
+        assert done.code == 0, done.stderr
+        found = pickle.loads((tmp_path / f'{folder}.pkl').read_bytes())
+        scores.append(torch.cat([one['pred_instances']['scores'] for one in found]))
+    same = scores[0].shape == scores[1].shape and torch.allclose(*scores, atol=1e-6)
+    assert len(scores[1]) > 0 and same == (len(flips) == 1)
+
+
+def test_views_need_a_model_that_merges_them(here, small_config, tmp_path):
+    (tmp_path / 'x.pth').touch()
+    done = here('test', small_config, tmp_path / 'x.pth', '--tta', '--work-dir', tmp_path)
+    assert done.code == 2 and '--tta needs tta_model and tta_pipeline' in done.error
+    config = tmp_path / 'masks.py'
+    config.write_text(
+        f"_base_ = {str(small_config)!r}\ntta_model = dict(type='DetTTAModel')\n"
+        "tta_pipeline = [dict(type='LoadImageFromFile')]\n"
+    )
+    done = here('test', config, tmp_path / 'x.pth', '--tta', '--work-dir', tmp_path)
+    assert done.code == 2 and 'without masks' in done.error
+
+
 def test_two_processes(small_config, shapes, tmp_path):
     """tools/dist_train.sh and tools/dist_test.sh; gloo where there is no GPU."""
     with socket.socket() as server:
