@@ -31,7 +31,14 @@ SOURCES = (
     'LICENSE',
 )
 # names under which packages are imported, where they are installed under another
-DISTRIBUTIONS = dict(cv2='opencv-python', PIL='pillow', yaml='pyyaml', modelindex='model-index')
+DISTRIBUTIONS = dict(
+    cv2='opencv-python',
+    PIL='pillow',
+    yaml='pyyaml',
+    modelindex='model-index',
+    mmaction='mmaction2',
+    mmseg='mmsegmentation',
+)
 
 
 @pytest.fixture(scope='module')

@@ -20,7 +20,7 @@ from rich.progress import (
 
 from .screen import is_screen
 
-TITLES = dict(train='training', val='validation', test='test')
+BARS = dict(train='training', val='validation', test='test')
 
 
 class ProgressHook(Hook):
@@ -47,7 +47,7 @@ class ProgressHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        text = f'{TITLES["train"]}, epoch {runner.epoch + 1}/{runner.max_epochs}'
+        text = f'{BARS["train"]}, epoch {runner.epoch + 1}/{runner.max_epochs}'
         self._move('train', runner.iter + 1, text)
 
     def after_train(self, runner: Runner) -> None:
@@ -99,7 +99,7 @@ class ProgressHook(Hook):
             )
             self._progress.start()
             self._lift_log_lines(runner.logger)
-        self._tasks[kind] = self._progress.add_task(TITLES[kind], total=total, completed=done)
+        self._tasks[kind] = self._progress.add_task(BARS[kind], total=total, completed=done)
 
     def _lift_log_lines(self, logger: logging.Logger) -> None:
         """Send log lines through rich, which prints them above the bar."""

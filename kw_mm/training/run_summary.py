@@ -43,7 +43,7 @@ def summary(runner: Runner) -> list[tuple[str, str]]:
         ('model', _model(model)),
         *(('weights', line) for line in _weights(model)),
         ('temperature', _temperature(runner, model)),
-        ('training data', _data(runner.train_dataloader, runner.cfg.train_dataloader)),
+        ('training data', _data(runner.train_dataloader, runner.cfg.get('train_dataloader'))),
         ('validation data', _validation(runner)),
         ('schedule', _schedule(runner)),
         ('device', _device(runner)),
@@ -99,7 +99,7 @@ def _validation(runner: Runner) -> str:
     if runner.val_loop is None:
         return 'none'
     loop = runner.val_loop
-    return _data(loop.dataloader, runner.cfg.val_dataloader).partition(';')[0]
+    return _data(loop.dataloader, runner.cfg.get('val_dataloader')).partition(';')[0]
 
 
 def _schedule(runner: Runner) -> str:

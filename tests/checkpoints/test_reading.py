@@ -1,6 +1,7 @@
 """Files are read, never executed."""
 
 import argparse
+import copy
 import os
 import random
 import sys
@@ -310,9 +311,10 @@ def test_damaged_files_give_a_clear_error_or_load_completely(tmp_path, legacy):
     )
     whole = (tmp_path / 'x.pth').read_bytes()
     refused = 0
+    new = KWResNet(18, **small, init_cfg=dict(type='Pretrained', checkpoint=path))
     for _ in range(60):
         (tmp_path / 'x.pth').write_bytes(damage(whole, rng))
-        target = KWResNet(18, **small, init_cfg=dict(type='Pretrained', checkpoint=path))
+        target = copy.deepcopy(new)
         before = {key: value.clone() for key, value in target.state_dict().items()}
         try:
             target.init_weights()

@@ -14,7 +14,7 @@ from kw_mm.checkpoints.architectures import Recognised
 from kw_mm.checkpoints.convert import convert
 from kw_mm.checkpoints.loading import load_weights
 from kw_mm.checkpoints.state_dicts import under_prefix, unwrap, version_of, whole_network
-from kw_mm.export import pipeline
+from kw_mm.export import Options, pipeline
 from kw_mm.run_config import load_config
 
 # 9 cells of 9 output channels for the 9 pixels of a kernel
@@ -136,12 +136,14 @@ def test_conversion_reads_either_order(wrap, version, monkeypatch):
 
 
 @pytest.mark.parametrize('version', [1, 2])
-@pytest.mark.parametrize('part', ['backbone', 'detector'])
+@pytest.mark.parametrize('part', ['backbone', 'maps'])
 def test_export_reads_either_order(part, version, tmp_path):
     cfg = load_config(str(ROOT / 'configs/retinanet_kw_r50_1x_coco.py'), RETINANET)
-    source, path = pipeline.build_model(cfg), str(tmp_path / 'x.pth')
+    source, config, path = pipeline.build_model(cfg), tmp_path / 'x.py', str(tmp_path / 'x.pth')
+    cfg.dump(config)
     torch.save(dict(state_dict=saved(source, version)), path)
-    assert same(pipeline._load(cfg, path, part).backbone, source.backbone)
+    loaded = pipeline._load(str(config), path, Options(part=part))
+    assert same(loaded.network.backbone, source.backbone)
 
 
 def test_versions_go_with_their_modules():

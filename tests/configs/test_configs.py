@@ -4,6 +4,7 @@ Its parts build, its augmentation runs, and so do a training step and a predicti
 """
 
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -58,8 +59,8 @@ def has_a_smaller_twin(cfg):
     Sizes of warehouses, weights and norms of attention make no difference to how the parts of a
     model fit; networks with other sizes are trained in tests/models/test_sweep.py.
     """
-    network, own = network_of(cfg), str(Path(cfg.filename).relative_to(ROOT / 'configs'))
-    twins = [name for name in CONFIGS if network_of(read_only(name)) == network]
+    own = str(Path(cfg.filename).relative_to(ROOT / 'configs'))
+    twins = [name for name in CONFIGS if network_of(name) == network_of(own)]
     return own != min(twins, key=lambda name: (size_of(read_only(name)), name))
 
 
@@ -69,7 +70,9 @@ def size_of(cfg):
     return backbone.get('budget', 1) * backbone.get('conv', {}).get('num_kernels', 1)
 
 
-def network_of(cfg):
+@cache
+def network_of(name):
+    cfg = read_only(name)
     model = deepcopy(cfg.model)
     for options in (model.backbone, model.backbone.get('conv', {})):
         for key in ('init_cfg', 'budget', 'num_kernels', 'attention_norm', 'drop_path_rate'):

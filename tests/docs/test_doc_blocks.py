@@ -71,7 +71,10 @@ def check_command(command, place, help_of):
     for word in command.args:
         if word.endswith('.py'):
             assert (place / word).is_file(), f'{word} of {command} does not exist'
-            settings = read_only(word.removeprefix('configs/'))
+            ours = word.startswith('configs/') and (ROOT / word).is_file()
+            settings = (
+                read_only(word.removeprefix('configs/')) if ours else load_config(str(place / word))
+            )
             for key in [key for key in command.args if re.fullmatch(r'[a-z_]+\.[\w.]+=.*', key)]:
                 assert has(settings, key.partition('=')[0].split('.')[:-1]), (command, key)
 
