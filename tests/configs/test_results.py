@@ -1,18 +1,18 @@
 """docs/results.md against the models it is about. That its links exist is in test_docs.py."""
 
 import pytest
+from reading_configs import read_config
 from results_table import ROWS, published_name
 from run_tools import ROOT
 
 from kw_mm.analysis.report import analyze, build_model
 from kw_mm.checkpoints import published_models
-from kw_mm.run_config import load_config
 
 
 @pytest.mark.parametrize('config', sorted({row.config for row in ROWS}))
 @pytest.mark.usefixtures('unfilled')
 def test_parameters_are_those_of_the_model(config):
-    model = build_model(load_config(str(ROOT / config)))
+    model = build_model(read_config(config.removeprefix('configs/')))
     found = f'{sum(p.numel() for p in model.parameters()) / 1e6:.2f}'
     assert {row.parameters for row in ROWS if row.config == config} == {found}
 
