@@ -1,6 +1,5 @@
 """The first lines of a run that its user can act on: what trains, on what, and where it is kept."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -41,7 +40,7 @@ def summary(runner: Runner) -> list[tuple[str, str]]:
     pairs = [
         ('config', runner.cfg.filename or 'given in Python'),
         ('model', _model(model)),
-        *(('weights', line) for line in _weights(model)),
+        *(('weights', line) for line in _weights(runner, model)),
         ('temperature', _temperature(runner, model)),
         ('training data', _data(runner.train_dataloader, runner.cfg.get('train_dataloader'))),
         ('validation data', _validation(runner)),
@@ -62,14 +61,18 @@ def _model(model: nn.Module) -> str:
     return f'{" with ".join(parts)}, {total / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained'
 
 
-def _weights(model: nn.Module) -> Iterator[str]:
-    """A line for every part with weights of its own: where from, and what was made of them."""
+def _weights(runner: Runner, model: nn.Module) -> list[str]:
+    """A line for each part with weights of its own: where from, and what was made of them."""
+    if runner._has_loaded:
+        return [f'{runner._load_from}, for the whole model']
+    lines = []
     for name, module in model.named_modules():
         cfg = getattr(module, 'init_cfg', None)
         source = cfg.get('checkpoint') if isinstance(cfg, dict) else None
-        adapted = module.adapted if isinstance(module, LoadsAnyLayout) else ''
-        if adapted or source:
-            yield f'{adapted or name or type(module).__name__}{f" ({source})" if source else ""}'
+        if source:
+            adapted = module.adapted if isinstance(module, LoadsAnyLayout) else ''
+            lines.append(f'{adapted or name or type(module).__name__} ({source})')
+    return lines or ['none: everything is random']
 
 
 def _temperature(runner: Runner, model: nn.Module) -> str:

@@ -79,6 +79,7 @@ def test_the_last_lines_before_training_are_what_a_user_can_act_on(interrupted):
     before, _, _ = screen.partition('Epoch(train)')
     for line in (
         f'kept in          {work_dir} (a checkpoint every epoch)',
+        'weights          none: everything is random',
         'temperature      1 to 0 over the first 4 epochs',
         'training data    12 images of ',
         'schedule         3 epochs, 9 iterations; ',
