@@ -21,6 +21,8 @@ FOR_THE_FILE = (
 NOTHING_TO_DO = (
     '"FileClient" will be deprecated in future. Please use io functions in',
     '"HardDiskBackend" is the alias of "LocalBackend" and the former will be deprecated',
+    'The prefix is not set in metric class DumpResults.',
+    'The prefix is not set in metric class ResultsFile.',
 )
 # What pycocotools prints whenever it reads a file.
 PYCOCOTOOLS = re.compile(r'loading annotations into memory|Done \(t=|creating index|index created!')
