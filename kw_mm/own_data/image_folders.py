@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UserError
 from ..validation import few
+from .exported_files import split_of
 
 Rename = Callable[[str], str]
 TRIED = 50  # images for which a folder is tried out
@@ -86,17 +87,22 @@ def relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _candidates(annotations: Path, root: Path, split: str) -> Iterator[Path]:
-    """Folders that may have the images, the likeliest first."""
-    seen = set()
+def _candidates(annotations: Path, root: Path, split: str) -> list[Path]:
+    """Folders that may have the images, the likeliest first.
+
+    Images of several splits can have the same names: a folder that is called like the split comes
+    before all others, one that is called like another split after them.
+    """
     near = [annotations.parent, annotations.parent.parent, root]
-    for folder in [
-        folder for folder in near if folder == root or folder.is_relative_to(root)
-    ] + sorted(_folders(root), key=lambda folder: (split not in folder.name.lower(), folder)):
-        for place in (folder, *(folder / name for name in USUAL_FOLDERS)):
-            if place not in seen and place.is_dir():
-                seen.add(place)
-                yield place
+    folders = [folder for folder in near if folder.is_relative_to(root)] + sorted(_folders(root))
+    places = (place for one in folders for place in (one, *map(one.joinpath, USUAL_FOLDERS)))
+    found = [place for place in dict.fromkeys(places) if place.is_dir()]
+
+    def rank(place: Path) -> int:
+        named = split_of(place.relative_to(root).as_posix())
+        return (split, None).index(named) if named in (split, None) else 2
+
+    return sorted(found, key=rank)
 
 
 def _folders(root: Path) -> Iterator[Path]:

@@ -275,6 +275,19 @@ def test_files_can_say_what_they_are_for(tmp_path, monkeypatch):
     assert said[:2] == ['train: a.json', 'val: coco_val.json']
 
 
+@pytest.mark.parametrize('val', ['val2017', 'valid/images', 'data/validation'])
+def test_images_of_one_name_in_two_splits_are_each_splits_own(val, tmp_path):
+    """As in COCO's layout, where every split may begin with 000000000001.jpg."""
+    for split, folder in (('train', 'train2017'), ('val', val)):
+        content = annotations_of(3)
+        write(tmp_path / f'data/annotations/instances_{split}.json', content)
+        draw(tmp_path / 'data' / folder, content)
+    new_config([str(tmp_path / 'data')], MASKS, str(tmp_path / 'x.py'))
+    cfg = load_config(str(tmp_path / 'x.py'))
+    assert cfg.train_dataloader.dataset.data_prefix.img == 'train2017/'
+    assert cfg.val_dataloader.dataset.data_prefix.img == f'{val}/'
+
+
 @pytest.mark.parametrize(
     'options, message',
     [
