@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -30,6 +31,8 @@ REFUSED_BY_DISK = (
     errno.ENOSPC,
     errno.EDQUOT,
 )
+# OpenMMLab's use of it, which our own pin of setuptools keeps working
+NOTHING_TO_DO_ABOUT = 'pkg_resources is deprecated as an API'
 INTERRUPTED = 130  # the exit code of a shell's command that SIGINT ended
 ONE_VALUE = 'Expected more than 1 value per channel'
 
@@ -45,6 +48,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(main)
     def wrapped(*args, **kwargs):
         print_anything()
+        warnings.filterwarnings('ignore', message=NOTHING_TO_DO_ABOUT)
         try:
             return main(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
