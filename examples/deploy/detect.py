@@ -22,15 +22,23 @@ def load(path):
 def detect(session, about, picture):
     """Boxes, scores, labels and masks (or None) in pixels of a picture, (H, W, 3) in BGR."""
     height, width = picture.shape[:2]
-    scale = 1
-    if 'resize' in about:  # as the model was tested
-        longer, shorter = sorted(about['resize'], reverse=True)
-        scale = min(longer / max(height, width), shorter / min(height, width))
-    image = cv2.resize(picture, (int(width * scale + 0.5), int(height * scale + 0.5)))
+    image = cv2.resize(picture, size_for(about, height, width))
     number, *outputs = [output[0] for output in session.run(None, {'images': image[None]})]
     boxes, scores, labels, *masks = [output[:number] for output in outputs]
     boxes = boxes / np.array([image.shape[1] / width, image.shape[0] / height] * 2, 'float32')
     return boxes, scores, labels, paste(masks[0], boxes, height, width) if masks else None
+
+
+def size_for(about, height, width):
+    """(width, height) that a picture is resized to: the file's, else as the model was tested."""
+    if about['input']['size'] != 'any':
+        return tuple(about['input']['size'][::-1])
+    resize = about.get('resize', dict(size=(width, height), keep_ratio=False))
+    if not resize['keep_ratio']:
+        return tuple(resize['size'])
+    longer, shorter = sorted(resize['size'], reverse=True)
+    scale = min(longer / max(height, width), shorter / min(height, width))
+    return int(width * scale + 0.5), int(height * scale + 0.5)
 
 
 def paste(masks, boxes, height, width, threshold=0.5):

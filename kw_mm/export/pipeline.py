@@ -192,8 +192,8 @@ def _about(source: Source, names: Sequence[str], asked: Options, to: str) -> dic
         **(dict(opset=asked.opset) if to == 'onnx' else {}),
         preprocessing={key: preprocessor[key] for key in PREPROCESSING if key in preprocessor},
     )
-    if (scale := _resize(cfg)) is not None:
-        about['resize'] = scale
+    if (resize := _resize(cfg)) is not None:
+        about['resize'] = resize
     if source.classes:
         about['classes'] = list(source.classes)
     if asked.part == 'detector':
@@ -201,12 +201,18 @@ def _about(source: Source, names: Sequence[str], asked: Options, to: str) -> dic
     return about
 
 
-def _resize(cfg: Config) -> list[int] | None:
-    """The size that test images are fitted into, keeping their shape: longer and shorter side."""
+def _resize(cfg: Config) -> dict[str, Any] | None:
+    """What test images are resized to.
+
+    Returns:
+        dict: ``size``, (width, height), and ``keep_ratio``: whether images are fitted into it,
+        upright or across, or get that very size. None where they are not resized to one size.
+    """
     for step in walk_transforms(tested_dataset(cfg).get('pipeline')):
         scale = step.get('scale')
-        if str(step['type']).endswith('Resize') and step.get('keep_ratio') and scale:
-            return list(scale) if isinstance(scale, (tuple, list)) else None
+        if str(step['type']).endswith('Resize') and scale:
+            size = list(scale) if isinstance(scale, (tuple, list)) else [scale, scale]
+            return dict(size=size, keep_ratio=bool(step.get('keep_ratio')))
     return None
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from run_tools import ROOT
 from small_detectors import detector
 
@@ -16,6 +17,7 @@ from kw_mm.errors import UserError
 from kw_mm.export import DetectionRow, export, pipeline
 from kw_mm.export.detection_comparison import drawn_pictures, matches
 from kw_mm.export.pasting import paste
+from kw_mm.export.pipeline import _resize
 from kw_mm.warehouse import kw_layers
 
 MAKES_PROGRAMS = pytest.mark.skipif(
@@ -102,6 +104,32 @@ def shapes(values):
     }
 
 
+@pytest.mark.parametrize(
+    'step, resize, size',
+    [
+        (
+            dict(scale=(160, 120), keep_ratio=True),
+            dict(size=[160, 120], keep_ratio=True),
+            (90, 160),
+        ),
+        (dict(scale=(128, 96)), dict(size=[128, 96], keep_ratio=False), (128, 96)),
+        (dict(scale=64), dict(size=[64, 64], keep_ratio=False), (64, 64)),
+        (dict(scale_factor=2), None, (225, 400)),
+    ],
+)
+def test_a_picture_is_resized_as_the_model_was_tested(step, resize, size, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'examples/deploy'))
+    pytest.importorskip('onnxruntime')
+    from detect import size_for
+
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', **step)]
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='CocoDataset', pipeline=pipeline))))
+    assert _resize(cfg) == resize
+    about = dict(input=dict(size='any'), **(dict(resize=resize) if resize else {}))
+    assert size_for(about, 400, 225) == size
+    assert size_for(dict(about, input=dict(size=[32, 64])), 400, 225) == (64, 32)
+
+
 def check_use_without_torch(model, about, path, tmp_path):
     """examples/deploy/detect.py, on a picture that it resizes."""
     picture = cv2.resize(drawn_pictures(1)[0], (251, 190))
@@ -114,7 +142,7 @@ def check_use_without_torch(model, about, path, tmp_path):
     )
     subprocess.run([sys.executable, '-c', WITHOUT_TORCH.format(**names)], check=True, timeout=600)
     found = dict(np.load(tmp_path / 'x.npz'))
-    assert about['resize'] == [160, 120]
+    assert about['resize'] == dict(size=[160, 120], keep_ratio=True)
     expected = predicted_in(model, picture, (int(251 * 120 / 190 + 0.5), 120))
     pairs = matches(expected, found)
     assert len(pairs) == len(found['scores']) == len(expected['scores']) > 5
