@@ -56,6 +56,7 @@ def interrupted(small_config, shapes, tmp_path_factory):
         work_dir,
         '--cfg-options',
         f'data_root={shapes}',
+        'train_cfg.max_epochs=50',  # it cannot end before the signal is there
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
         until=rb'Epoch\(train\).{0,20}\[2\]\[1/3\]',
@@ -68,10 +69,10 @@ def test_ctrl_c_says_what_is_saved_and_how_to_continue(interrupted):
     assert code == 130
     assert 'Traceback' not in screen
     last = screen.strip().splitlines()[-1]
-    saved = re.escape(f"'{work_dir}/epoch_1.pth'")
-    words = f'{saved} is saved, continue with the same command and --resume'
-    assert re.fullmatch(rf'interrupted: after iteration \d of 9; {words}', last)
-    assert (work_dir / 'epoch_1.pth').is_file()
+    words = 'is saved, continue with the same command and --resume'
+    found = re.fullmatch(rf"interrupted: after iteration \d+ of 150; '(.*)' {words}", last)
+    saved = Path(found.group(1))
+    assert saved.is_file() and saved == Path((work_dir / 'last_checkpoint').read_text())
 
 
 def test_the_last_lines_before_training_are_what_a_user_can_act_on(interrupted):
@@ -82,7 +83,7 @@ def test_the_last_lines_before_training_are_what_a_user_can_act_on(interrupted):
         'weights          none: everything is random',
         'temperature      1 to 0 over the first 4 epochs',
         'training data    12 images of ',
-        'schedule         3 epochs, 9 iterations; ',
+        'schedule         50 epochs, 150 iterations; ',
         'not shown        2 warnings of libraries that need no action',
     ):
         assert line in before.rpartition('Training begins:')[2]
@@ -105,4 +106,4 @@ def test_long_listings_go_to_the_log_file_only(interrupted):
 
 def test_a_bar_with_the_time_left_stands_below_the_log_lines(interrupted):
     screen, _, _ = interrupted
-    assert re.search(r'training, epoch 1/3 +\S+ +\d/9 +0:\d\d:\d\d +eta', screen)
+    assert re.search(r'training, epoch 1/50 +\S+ +\d/150 +0:\d\d:\d\d +eta', screen)
