@@ -110,7 +110,8 @@ def _schedule(runner: Runner) -> str:
     optimizer = type(getattr(runner.optim_wrapper, 'optimizer', runner.optim_wrapper)).__name__
     begun = f', resumed after iteration {runner.iter}' if runner.iter else ''
     by_epoch = not isinstance(runner.train_loop, IterBasedTrainLoop)
-    epochs = f'{runner.max_epochs} epochs, ' if by_epoch else ''
+    several = 's' if runner.max_epochs > 1 else ''
+    epochs = f'{runner.max_epochs} epoch{several}, ' if by_epoch else ''
     return (
         f'{epochs}{runner.max_iters} iterations{begun}; {optimizer}, learning rate '
         f'{max(rates):.3g} at the start; seed {runner.seed}'
