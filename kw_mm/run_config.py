@@ -18,6 +18,7 @@ from .config_files import config
 from .errors import UserError, one_line
 from .validation import closest
 
+SPLIT_TITLES = dict(train='training', val='validation', test='test')
 UNREADABLE = (
     SyntaxError,
     FileNotFoundError,

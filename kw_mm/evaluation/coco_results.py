@@ -107,6 +107,8 @@ class ResultsFile(BaseMetric):
         annotation_file: The dataset's annotations in COCO's form, if it has such.
     """
 
+    default_prefix = ''  # it has no numbers that need one
+
     def __init__(
         self, path: str, classes: Sequence[str], annotation_file: str | None = None
     ) -> None:

@@ -15,7 +15,7 @@ from ..annotations.coco_reader import read
 from ..config_files import config_names
 from ..errors import AnnotationError, UserError
 from ..files import check_file, check_folder, write_text
-from ..run_config import load_config, walk_transforms
+from ..run_config import SPLIT_TITLES, load_config, walk_transforms
 from ..validation import few
 from .config_text import Split, config_text
 from .exported_files import find_splits
@@ -35,7 +35,6 @@ from .suggested_schedule import suggest_schedule
 
 BOXES_ONLY = 'faster_rcnn_kw_r50_1x_coco'
 PREPARED = '_annotations'  # behind the config's name: the folder of annotation files made for it
-TITLES = dict(train='training', val='validation', test='test')
 
 
 @dataclass
@@ -261,7 +260,7 @@ def _check_values(
     )
     if not account.used:
         raise AnnotationError(
-            f'annotation file {str(part.path)!r} gives no instance to {TITLES[split]}: all '
+            f'annotation file {str(part.path)!r} gives no instance to {SPLIT_TITLES[split]}: all '
             f'annotations are left out: {account.reasons()}'
         )
     if account.surprising:
@@ -317,7 +316,7 @@ def _write(target: Path, text: str, parts: dict[str, Part], overwrite: bool) -> 
 
 def _summary(target: Path, parts: dict[str, Part], classes: Sequence[str], schedule) -> list[str]:
     numbers = ', '.join(
-        f'{len(part.content["images"])} {TITLES[split]} images with '
+        f'{len(part.content["images"])} {SPLIT_TITLES[split]} images with '
         f'{sum(instances_of(part.content).values())} annotations'
         for split, part in parts.items()
     )

@@ -18,9 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ..run_config import SPLIT_TITLES
 from .screen import is_screen
-
-BARS = dict(train='training', val='validation', test='test')
 
 
 class ProgressHook(Hook):
@@ -47,7 +46,7 @@ class ProgressHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        text = f'{BARS["train"]}, epoch {runner.epoch + 1}/{runner.max_epochs}'
+        text = f'{SPLIT_TITLES["train"]}, epoch {runner.epoch + 1}/{runner.max_epochs}'
         self._move('train', runner.iter + 1, text)
 
     def after_train(self, runner: Runner) -> None:
@@ -99,12 +98,12 @@ class ProgressHook(Hook):
             )
             self._progress.start()
             self._lift_log_lines(runner.logger)
-        self._tasks[kind] = self._progress.add_task(BARS[kind], total=total, completed=done)
+        self._tasks[kind] = self._progress.add_task(SPLIT_TITLES[kind], total=total, completed=done)
 
     def _lift_log_lines(self, logger: logging.Logger) -> None:
         """Send log lines through rich, which prints them above the bar."""
         for handler in logger.handlers:
-            if isinstance(handler, logging.StreamHandler) and is_screen(handler):
+            if is_screen(handler):
                 self._streams.append((handler, handler.stream))
                 handler.setStream(sys.stdout)  # rich's, while the bar is there
 

@@ -11,7 +11,7 @@ from torch import nn
 from ..checkpoints.adapting import LoadsAnyLayout
 from ..run_config import annotation_path, walk_datasets
 from .screen import quiet_screen
-from .temperature_hook import AttentionTemperatureHook, outermost_with_temperature
+from .temperature_hook import AttentionTemperatureHook, temperatures
 
 
 class RunSummaryHook(Hook):
@@ -80,8 +80,7 @@ def _temperature(runner: Runner, model: nn.Module) -> str:
         if isinstance(hook, AttentionTemperatureHook):
             unit = 'epochs' if hook.by_epoch else 'iterations'
             return f'{hook.begin:g} to {hook.end:g} over the first {hook.duration:g} {unit}'
-    found = (getattr(one, 'temperature', None) for one in outermost_with_temperature(model))
-    values = sorted({f'{float(value):g}' for value in found if value is not None})
+    values = [f'{value:g}' for value in temperatures(model)]
     return f'{" and ".join(values)} throughout (no AttentionTemperatureHook)' if values else ''
 
 

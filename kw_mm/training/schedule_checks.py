@@ -10,7 +10,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 from ..validation import few
-from .temperature_hook import AttentionTemperatureHook, outermost_with_temperature
+from .temperature_hook import AttentionTemperatureHook, temperatures
 
 
 def schedule_faults(schedulers: Any, loop: Any) -> Iterator[str]:
@@ -81,5 +81,4 @@ def _picked_early(
 
 def odd_temperatures(model: nn.Module) -> list[float]:
     """Attention temperatures of a model that are neither 0 nor 1, without repetitions."""
-    found = (getattr(module, 'temperature', None) for module in outermost_with_temperature(model))
-    return sorted({round(float(value), 6) for value in found if value is not None} - {0.0, 1.0})
+    return [value for value in temperatures(model) if value not in (0, 1)]

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import TypeGuard
 
 # Beginnings of mmengine's messages that are looked up afterwards, if at all.
 FOR_THE_FILE = (
@@ -22,7 +23,6 @@ NOTHING_TO_DO = (
     '"FileClient" will be deprecated in future. Please use io functions in',
     '"HardDiskBackend" is the alias of "LocalBackend" and the former will be deprecated',
     'The prefix is not set in metric class DumpResults.',
-    'The prefix is not set in metric class ResultsFile.',
 )
 # What pycocotools prints whenever it reads a file.
 PYCOCOTOOLS = re.compile(r'loading annotations into memory|Done \(t=|creating index|index created!')
@@ -66,7 +66,7 @@ def quiet_screen(logger: logging.Logger) -> ScreenFilter:
     return chosen
 
 
-def is_screen(handler: logging.Handler) -> bool:
+def is_screen(handler: logging.Handler) -> TypeGuard[logging.StreamHandler]:
     """Whether a handler writes to the process's output, and not to a file."""
     return isinstance(handler, logging.StreamHandler) and not isinstance(
         handler, logging.FileHandler

@@ -95,6 +95,12 @@ class AttentionTemperatureHook(Hook):
         return self.begin + (self.end - self.begin) * min(1.0, t / steps)
 
 
+def temperatures(model: nn.Module) -> list[float]:
+    """Attention temperatures in a model, ascending, without repetitions."""
+    found = (getattr(module, 'temperature', None) for module in outermost_with_temperature(model))
+    return sorted({round(float(value), 6) for value in found if value is not None})
+
+
 def outermost_with_temperature(module: nn.Module) -> Iterator[TemperatureControlled]:
     """Modules with a temperature that are in no other such module, which sets theirs."""
     if isinstance(module, TemperatureControlled):
