@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mmengine.fileio import load
-
 from ..config_files import config, installed_files
 from ..errors import UserError
 from ..files import check_file, write_text
@@ -20,7 +18,7 @@ from .comparability import (
     reference,
     why_not_comparable,
 )
-from .results import METAFILES
+from .results import METAFILES, rows_of
 from .training_runs import Run, find_runs
 
 NOT_MEASURED = 'not measured'
@@ -102,7 +100,7 @@ def gpu_hours(run: Run) -> float | None:
 
 def _names(tables: Sequence[str]) -> Iterator[str]:
     for table in tables:
-        for model in load(installed_files() / METAFILES[table])['Models']:
+        for model in rows_of(table):
             yield model['Name']
 
 

@@ -70,11 +70,18 @@ def results(folders: Sequence[str], *, markdown: bool = False, update: str | Non
 
 
 @cache
+def rows_of(table: str) -> list[dict[str, Any]]:
+    """The metafile's entries of a table: 'coco', 'imagenet' or 'ablation'."""
+    rows: list[dict[str, Any]] = load(installed_files() / METAFILES[table])['Models']
+    return rows
+
+
+@cache
 def paper_figures() -> dict[str, dict[str, float]]:
     """{name of a config: {score: the paper's figure, in percent}} of all rows of our tables."""
     figures: dict[str, dict[str, float]] = {}
-    for file in METAFILES.values():
-        for model in load(installed_files() / file)['Models']:
+    for table in METAFILES:
+        for model in rows_of(table):
             metrics = [result['Metrics'] for result in model.get('Results', ())]
             figures[model['Name']] = {
                 PAPER_NAMES[name]: value for found in metrics for name, value in found.items()
