@@ -1,6 +1,7 @@
 """Detectors as ONNX files: their detections are PyTorch's, and using them needs no PyTorch."""
 
 import json
+import runpy
 import subprocess
 import sys
 
@@ -117,11 +118,9 @@ def shapes(values):
         (dict(scale_factor=2), None, (225, 400)),
     ],
 )
-def test_a_picture_is_resized_as_the_model_was_tested(step, resize, size, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / 'examples/deploy'))
+def test_a_picture_is_resized_as_the_model_was_tested(step, resize, size):
     pytest.importorskip('onnxruntime')
-    from detect import size_for
-
+    size_for = runpy.run_path(str(ROOT / 'examples/deploy/detect.py'))['size_for']
     pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', **step)]
     cfg = Config(dict(test_dataloader=dict(dataset=dict(type='CocoDataset', pipeline=pipeline))))
     assert _resize(cfg) == resize
