@@ -10,7 +10,6 @@ from mmengine.logging import print_log
 from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
 
-from ..compared import FDConv2d
 from ..errors import CheckpointError
 from ..validation import few
 from ..warehouse import kw_layers
@@ -25,7 +24,7 @@ from .layouts import (
     from_published,
     layout_of,
 )
-from .plain_kernels import PlainWeights, from_static
+from .plain_kernels import AdaptsItself, PlainWeights, from_static
 from .reading import read_checkpoint
 from .state_dicts import under_prefix, unwrap, version_of
 
@@ -164,10 +163,10 @@ def _translate(
         result = PlainWeights(TRANSLATIONS[layout](names, entries))
     found = result.translated.entries
     for name, layer in module.named_modules():
-        if isinstance(layer, FDConv2d):
+        if isinstance(layer, AdaptsItself):
             prefix = f'{name}.'
             own = [key for key in found if key.startswith(prefix)]
-            adapted = layer.adapted({key[len(prefix) :]: found.pop(key) for key in own})
+            adapted = layer.adapt_entries({key[len(prefix) :]: found.pop(key) for key in own})
             found.update({prefix + key: value for key, value in adapted.items()})
     return result
 

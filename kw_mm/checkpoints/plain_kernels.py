@@ -15,7 +15,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ..compared import FDConv2d
 from ..errors import CheckpointError
 from ..warehouse import KWLayer, kw_layers
 from ..warehouse.initialization import beta_of
@@ -35,6 +34,21 @@ class StartsPlain(Protocol):
         Returns:
             dict: Those that differ from the module's own, at any temperature.
         """
+        ...
+
+
+@runtime_checkable
+class AdaptsItself(Protocol):
+    """A layer whose parameters have no plain kernel's shape: it translates all layouts by itself.
+
+    Attributes:
+        init: 'plain' if plain weights make it exactly the plain layer.
+    """
+
+    init: str
+
+    def adapt_entries(self, entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Its entries under our names, from any layout, a plain layer's ``weight`` included."""
         ...
 
 
@@ -83,7 +97,7 @@ def _plain_keys(module: nn.Module, layers: Mapping[str, KWLayer]) -> set[str]:
         | {
             f'{name}.weight'
             for name, layer in module.named_modules()
-            if isinstance(layer, FDConv2d)
+            if isinstance(layer, AdaptsItself)
         }
     )
 
@@ -140,7 +154,7 @@ def _start_dynamic_layers(module: nn.Module, entries: MutableMapping[str, Tensor
         kernel = entries.get(f'{name}.weight')
         if not isinstance(layer, StartsPlain) or kernel is None:
             continue
-        if isinstance(layer, FDConv2d):  # it adapts what it loads by itself
+        if isinstance(layer, AdaptsItself):
             note = note or (EXACT_NOTE if layer.init == 'plain' else '')
             continue
         own = layer.state_dict()

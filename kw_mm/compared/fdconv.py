@@ -251,7 +251,7 @@ class FDConv2d(ScaledByAxis, DynamicConv2d):
         spectrum = self._parameters_of(kernel.double()).to(dtype)
         return {SPECTRUM: spectrum, GROUPS_KEY: self._ruled_groups(), **dict(self._start())}
 
-    def adapted(self, entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def adapt_entries(self, entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """This layer's entries under our names, from any layout.
 
         Layouts are ours, the published one, with or without attentions, and that of a plain
@@ -289,7 +289,7 @@ class FDConv2d(ScaledByAxis, DynamicConv2d):
         }
         for key in entries:
             del state_dict[prefix + key]
-        adapted = self.adapted(entries)
+        adapted = self.adapt_entries(entries)
         state_dict.update({prefix + key: value for key, value in adapted.items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
 
