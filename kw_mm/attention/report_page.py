@@ -14,7 +14,7 @@ from ..files import write_text
 from .maps import draw_difference, draw_maps_of_run, draw_mean
 from .plots import draw_comparison, draw_course, draw_distribution, draw_usage
 from .samples import Sample
-from .statistics import WarehouseAttention
+from .statistics import WarehouseAttention, mean_summary
 
 HEAD = (
     'warehouse',
@@ -25,10 +25,12 @@ HEAD = (
     'share of start cells',
     'share of the zero cell',
     'negative share',
+    'by image',
 )
 SHARE = (
     "Share: a cell's |attention| in the sum over all cells of a mixture, the zero cell included. "
-    'Entropy of the shares is relative to that of equal ones. Means over mixtures and images.'
+    'Entropy of the shares is relative to that of equal ones. Means over mixtures and images. '
+    "By image: an image's attention minus the mean over images, relative to attention's size."
 )
 
 
@@ -89,7 +91,8 @@ def write_attention_report(
         Path: The page.
     """
     out, last = Path(folder), checkpoints[-1]
-    sections = [Section('Warehouses', [], [HEAD, *map(_row, last.warehouses)])]
+    rows = [_row(warehouse) for warehouse in last.warehouses]
+    sections = [Section('Warehouses', [], [HEAD, *rows, _mean_row(last.warehouses)])]
     if len(checkpoints) > 1:
         sections.append(Section('Over the run', [_course(out, checkpoints)]))
     if len(samples) > 1:
@@ -133,6 +136,10 @@ def _row(warehouse: WarehouseAttention) -> list[str]:
     summary = (f'{value:.3f}' for value in warehouse.summary.values())
     mixtures, cells = warehouse.starts.shape
     return [warehouse.name, str(mixtures), str(cells), f'{warehouse.temperature:.3g}', *summary]
+
+
+def _mean_row(warehouses: Sequence[WarehouseAttention]) -> list[str]:
+    return ['mean', '', '', '', *(f'{value:.3f}' for value in mean_summary(warehouses).values())]
 
 
 def _course(out: Path, checkpoints: Sequence[Checkpoint]) -> Picture:

@@ -1,6 +1,8 @@
 """Attention of whole warehouses: its entropy, and whose cells it goes to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -82,7 +84,9 @@ class WarehouseAttention:
 
         Returns:
             dict: ``entropy``; the shares of ``start cells`` (of the mixture itself) and of the
-                ``zero cell``; and ``negative``, the share of cells with a negative weight.
+                ``zero cell``; ``negative``, the share of cells with a negative weight; and ``by
+                image``, how far attention is from its mean over the images, relative to its size.
+                This last one is 0 where every image has the same kernels, or there is one image.
         """
         weights, share = self.weights, self.shares
         start = (share[:, : self.num_cells] * self.starts).sum(dim=1).mean()
@@ -93,6 +97,7 @@ class WarehouseAttention:
             'start cells': float(start),
             'zero cell': float(zero),
             'negative': float(negative),
+            'by image': float((weights - weights.mean(dim=0)).abs().sum() / weights.abs().sum()),
         }
 
     def differences(self, first: int, second: int) -> dict[str, float]:
@@ -146,6 +151,12 @@ class WarehouseAttention:
             _count(images, 'image'),
         )
         return ', '.join(parts)
+
+
+def mean_summary(warehouses: Sequence[WarehouseAttention]) -> dict[str, float]:
+    """The mean over warehouses of each number of their summaries."""
+    summaries = [warehouse.summary for warehouse in warehouses]
+    return {key: fmean(one[key] for one in summaries) for key in summaries[0]}
 
 
 def shares(weights: Tensor) -> Tensor:

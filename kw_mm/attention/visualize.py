@@ -18,6 +18,7 @@ from ..warehouse import kw_layers
 from .recording import record_attention
 from .report_page import Checkpoint, write_attention_report
 from .samples import Sample, file_samples, validation_samples
+from .statistics import mean_summary
 
 
 def visualize_attention(args: Namespace) -> Path:
@@ -63,6 +64,8 @@ def visualize_attention(args: Namespace) -> Path:
         raise UserError(few(problems))
     title = f'Attention of {Path(args.config).stem}'
     page = write_attention_report(args.out, title, recorded, samples)
+    means = mean_summary(recorded[-1].warehouses)
+    print(f'mean of {recorded[-1].name}:', ', '.join(f'{k} {v:.3f}' for k, v in means.items()))
     if problems:
         raise UserError(f'{page} is without what could not be read: {few(problems)}')
     return page

@@ -3,7 +3,13 @@ import torch
 from torch import nn
 
 from kw_mm.attention.recording import AttentionRecorder, gather_attention
-from kw_mm.attention.statistics import LayerAttention, WarehouseAttention, entropy, shares
+from kw_mm.attention.statistics import (
+    LayerAttention,
+    WarehouseAttention,
+    entropy,
+    mean_summary,
+    shares,
+)
 from kw_mm.warehouse import apply_kernel_warehouse, kw_layers
 
 
@@ -46,10 +52,27 @@ def test_at_temperature_1_start_cells_take_all(budget):
     (found,) = listen(small_net(1, budget=budget), torch.randn(2, 16, 8, 8))
     summary = found.summary
     assert found.temperature == 1
-    assert summary['entropy'] == summary['negative'] == 0
+    assert summary['entropy'] == summary['negative'] == summary['by image'] == 0
     assert summary['start cells'] == pytest.approx(min(budget, 1))
     assert summary['zero cell'] == pytest.approx(max(1 - budget, 0))
     torch.testing.assert_close(found.alpha.mean(dim=0), found.starts.float())
+
+
+@pytest.mark.parametrize(
+    'images, expected',
+    [
+        ([[1.0, 0.0]], 0),
+        ([[1.0, 0.0], [1.0, 0.0]], 0),
+        ([[1.0, 0.0], [0.0, 1.0]], 1),
+        ([[0.75, -0.25], [0.25, -0.75]], 0.5),
+    ],
+)
+def test_attention_by_image_is_its_distance_from_the_mean(images, expected):
+    alpha, beta = torch.tensor(images)[:, None], torch.tensor([[1.0, 0.0]])
+    found = WarehouseAttention('x', 2, 0, [LayerAttention('a', alpha, beta)])
+    assert found.summary['by image'] == pytest.approx(expected)
+    twice = mean_summary([found, found])
+    assert twice == pytest.approx(found.summary)
 
 
 @pytest.mark.parametrize('budget, per_mixture', [(1, 1), (2, 2), (1 / 2, 0.5)])
