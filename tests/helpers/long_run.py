@@ -21,7 +21,6 @@ import numpy as np
 from killing import CONFIG
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from shapes import write_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 WATCHED = (
@@ -144,6 +143,9 @@ def main() -> None:
     )
     parser.add_argument('--iterations', type=int, default=2000)
     args = parser.parse_args()
+    sys.path.insert(0, str(ROOT / 'examples'))
+    from shapes import write_shapes
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_shapes(
