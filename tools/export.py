@@ -90,7 +90,7 @@ def report(done: Exported) -> None:
         [(name, str(shape)) for name, shape in done.outputs.items()],
     )
     if done.static_layers:
-        print(f'temperature 1: {done.static_layers} layers were written as plain ones')
+        print(f'constant attention: {done.static_layers} layers were written as plain ones')
     if done.rows is None:
         print('not compared with PyTorch: pip install onnxruntime')
     elif isinstance(done.rows[0], DetectionRow):

@@ -42,7 +42,7 @@ class Exported(NamedTuple):
 
     Args:
         outputs: Names and shapes for the example.
-        static_layers: KW layers written as plain ones, since they were at temperature 1.
+        static_layers: KW layers written as plain ones, since their attention was constant.
         rows: Comparison with PyTorch; None where nothing is installed to run the file.
     """
 

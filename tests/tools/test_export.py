@@ -47,7 +47,7 @@ def test_a_detectors_maps_are_written_and_compared(tool, checkpoint, tmp_path, c
         for size in (('64', 'x', '96'), ('101', 'x', '166'))
     }
     assert max(rows.values()) < 1e-4
-    assert 'temperature 1: 14 layers were written as plain ones' in done.stdout
+    assert 'constant attention: 14 layers were written as plain ones' in done.stdout
     assert len(runner(str(tmp_path / 'x.pt'), 'torchscript')(torch.randn(1, 3, 80, 80))) == 12
     assert [path.name for path in tmp_path.iterdir()] == ['x.pt']
     repeated = 'export', CONFIG, checkpoint, '--output', tmp_path / 'x.pt'
