@@ -5,8 +5,9 @@
 # torchvision and pytest. PACKAGES is a folder of wheels and of mmcv's source archive, for what needs
 # OpenMMLab. The most valuable part comes first, each has a time limit, and one that fails does not
 # stop the next.
-#   PARTS                     of: tests shapes goals compiled install detector training
-#                             (default: the first four; with PACKAGES all of them)
+#   PARTS                     of: tests goals shapes compiled install detector training
+#                             (default: with PACKAGES the last three, otherwise the first four: all
+#                             of them do not fit into one call)
 #   KW_MM_GPU_CHECK_SECONDS   for all parts together (default 570)
 #   KW_MM_GPU_CHECK_DEVICE    cuda, or cpu for a rehearsal at tiny sizes
 #   PYTHON                    the interpreter to use (default python3)
@@ -19,7 +20,8 @@ device=${KW_MM_GPU_CHECK_DEVICE:-cuda}
 total=${KW_MM_GPU_CHECK_SECONDS:-570}
 python=${PYTHON:-python3}
 case $device in cuda|cpu) ;; *) echo "error: KW_MM_GPU_CHECK_DEVICE must be cuda or cpu, got $device" >&2; exit 2 ;; esac
-wanted=${PARTS:-"tests shapes goals compiled${packages:+ install detector training}"}
+if [ -n "$packages" ]; then wanted="install detector training"; else wanted="tests goals shapes compiled"; fi
+wanted=${PARTS:-$wanted}
 scratch=$(mktemp -d); trap 'rm -rf "$scratch"' EXIT
 site=$scratch/site
 cd "$root"
@@ -27,13 +29,13 @@ export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 PYTHONWARN
 summary=$results/summary.txt; : > "$summary"
 
 if [ "$device" = cuda ]; then
-  processes=8 repetitions=15 detection="--batch 2 --size 800 1344" classification="--batch 128 --size 224"
-  limits="tests=170 shapes=130 goals=220 compiled=60 install=240 detector=120 training=300"
-  selected=""
+  processes=15 repetitions=9 detection="--batch 2 --size 800 1344 --channels-last" classification="--batch 128 --size 224 --channels-last"
+  limits="tests=150 goals=230 shapes=110 compiled=80 install=240 detector=100 training=230"
+  selected="" small="--model kw1x-r18 --batch 2 --size 800 1344 --channels-last"
 else
   processes=0 repetitions=1 detection="--model kw1x-r18 --batch 2 --size 32 64" classification="--model kw1x-r18 --batch 3 --size 32"
   limits="tests=300 shapes=300 goals=300 compiled=100 install=300 detector=300 training=300"
-  selected="cuda and not triton and float32 and nhwc"
+  selected="cuda and not triton and float32 and (nhwc or at_size)" small=
   export KW_MM_TEST_DEVICE=cpu
 fi
 limit_of() { local pair; for pair in $limits; do [ "${pair%%=*}" = "$1" ] && echo "${pair#*=}"; done; }
@@ -45,7 +47,8 @@ part() {
   limit=$(limit_of "$1"); [ "$limit" -le "$left" ] || limit=$left
   if [ "$limit" -lt 10 ]; then echo "$1: not begun, no time left" >> "$summary"; return; fi
   echo "== $1 (at most $limit s)"
-  timeout -k 5 "$limit" bash -c "$2" > "$results/$1.log" 2>&1; code=$?
+  # interrupted like by Ctrl-C, upon which pytest still says what has failed
+  LIMIT=$limit timeout -s INT -k 10 "$limit" bash -c "$2" > "$results/$1.log" 2>&1; code=$?
   case $code in
     0)       echo "$1: done in $((SECONDS - began)) s" ;;
     124|137) echo "$1: stopped after $limit s; what it had written is there" ;;
@@ -55,34 +58,40 @@ part() {
 
 tests() {
   local parallel=(); [ "$processes" = 0 ] || ! "$python" -c 'import xdist' 2>/dev/null || parallel=(-n "$processes")
+  ! "$python" -c 'import pytest_timeout' 2>/dev/null || parallel+=(--timeout=60)
   "$python" -m pytest -q -m gpu --confcutdir=tests/gpu -p no:cacheprovider "${parallel[@]}" \
-    ${selected:+-k "$selected"} tests/gpu/test_operators.py tests/gpu/test_networks.py
+    ${selected:+-k "$selected"} tests/gpu/test_at_size.py tests/gpu/test_operators.py tests/gpu/test_networks.py
 }
 benchmark() { "$python" tools/benchmark.py --device "$device" --dtype bfloat16 --repetitions "$repetitions" "$@"; }
 shapes() {
   # shellcheck disable=SC2086
-  benchmark --shapes $detection --minutes 1 --report "$results/shapes_detection.md"
+  benchmark --shapes $detection --minutes 0.7 --report "$results/shapes_detection.md"
   # shellcheck disable=SC2086
-  benchmark --shapes $classification --minutes 1 --report "$results/shapes_classification.md"
+  benchmark --shapes $classification --minutes 0.7 --report "$results/shapes_classification.md"
 }
 goals() {
   if [ "$device" = cpu ]; then
     # shellcheck disable=SC2086
     benchmark $detection --ways reference cuda --report "$results/goals.md" --json "$results/goals.json"
   else
-    benchmark --goals --channels-last --minutes 3.4 --report "$results/goals.md" --json "$results/goals.json"
+    # a kernel that fails may take the GPU from its process: then the others by themselves
+    benchmark --goals --channels-last --minutes 3.5 --ways reference cuda triton triton-conv --report "$results/goals.md" --json "$results/goals.json" \
+      || benchmark --goals --channels-last --minutes "$(((LIMIT - SECONDS - 10) / 60)).5" --ways cuda --report "$results/goals_cuda.md"
   fi
 }
 compiled() {
   # shellcheck disable=SC2086
-  benchmark $detection --mode train --runs compiled --ways torch triton --channels-last --report "$results/compiled.md"
+  benchmark ${small:-$detection} --mode forward --runs compiled --ways triton --report "$results/compiled.md"
 }
 install() {
   "$python" -m pip install -q --no-index --no-deps --no-compile --target "$site" "$packages"/*.whl || return
   ls "$packages"/mmcv-*.tar.gz >/dev/null 2>&1 || return 0
   say() { echo "[mmcv] $SECONDS s: $*"; }
-  mkdir -p "$scratch/bin"; ln -sf "$(command -v "$python")" "$scratch/bin/python"
-  printf '#!/bin/sh\nexec %s -m pip "$@"\n' "$python" > "$scratch/bin/pip"; chmod +x "$scratch/bin/pip"
+  mkdir -p "$scratch/bin"  # no links: one to the python of a virtual environment leaves it
+  printf '#!/bin/sh\nexec %s "$@"\n' "$(command -v "$python")" > "$scratch/bin/python"
+  printf '#!/bin/sh\nexec %s -m pip "$@"\n' "$(command -v "$python")" > "$scratch/bin/pip"; chmod +x "$scratch/bin"/*
+  KW_MM_ARCH=$(python -c 'import torch; print(*torch.cuda.get_device_capability(), sep=".") if torch.cuda.is_available() else print()')
+  export KW_MM_ARCH
   export PATH="$scratch/bin:$PATH" PYTHONPATH="$site:$PYTHONPATH" KW_MM_SOURCES="$packages"
   # shellcheck source=tools/mmcv_wheel.sh
   source tools/mmcv_wheel.sh
@@ -106,7 +115,7 @@ training() {
   local images=20000 batch=32 workers=12 every=100 began=$SECONDS seconds name backbone hook
   if [ "$device" = cpu ]; then images=8 batch=2 workers=0 every=1; fi
   "$python" tools/make_shapes.py "$scratch/shapes" --train "$images" --val "$((images > 500 ? 500 : 4))" || return
-  seconds=$((($(limit_of training) - (SECONDS - began) - 20) / 3 - 20))
+  seconds=$(((LIMIT - (SECONDS - began) - 20) / 3 - 20))
   for name in static kw odconv; do
     case $name in
       static) backbone="type='StaticResNet'" hook= ;;
@@ -131,20 +140,22 @@ CONFIG
       --cfg-options "data_root=$scratch/shapes/" 2>&1 | grep -oE 'coco/(bbox|segm)_mAP: [0-9.]+' | sed "s/^/$name /"
   done
 }
-export -f tests benchmark shapes goals compiled install detector training limit_of
-export root results packages device python processes repetitions detection classification selected site scratch limits
+export -f tests benchmark shapes goals compiled install detector training
+export small root results packages device python processes repetitions detection classification selected site scratch limits
 
 "$python" - <<'PYTHON' | tee "$results/machine.txt"
 import platform, torch
 card = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
 print(f'{card}, Python {platform.python_version()}, torch {torch.__version__}, CUDA {torch.version.cuda}')
 PYTHON
-for name in tests shapes goals compiled install detector training; do part "$name" "$name"; done
+for name in tests goals shapes compiled install detector training; do part "$name" "$name"; done
 
 echo; echo "== short tables"
 grep -hE '^(FAILED|ERROR)|passed|failed' "$results/tests.log" 2>/dev/null | tail -30
-[ -f "$results/shapes.log" ] && { echo "-- shapes: ms, forward and both gradients"; grep '^|' "$results/shapes.log" | grep -v nchw; }
-for page in goals compiled; do
+for page in shapes_detection shapes_classification; do
+  [ -f "$results/$page.md" ] && { echo "-- $page: ms, forward and both gradients"; sed -n '/^## Short/,/^## [^S]/p' "$results/$page.md" | grep '^|'; }
+done
+for page in goals goals_cuda compiled; do
   [ -f "$results/$page.md" ] && { echo "-- $page"; sed -n '/^## Best/,/^## All/p' "$results/$page.md"; }
 done
 [ -f "$results/detector.log" ] && grep -E '^\||^RoIAlign|passed|failed' "$results/detector.log"

@@ -40,6 +40,9 @@ note=$(cat "$venv/kw_mm_torch" 2>/dev/null || true)   # the version that this sc
 # set up before there was this note: with the torch of requirements.txt
 [ -n "$note" ] || [ ! -f "$venv/kw_mm_setup" ] || [ "${KW_MM_TORCH:-}" = keep ] || note=$(torch_here)
 kept=$(torch_here); [ "$kept" != "$note" ] || kept=
+if [ "${KW_MM_TORCH:-}" = keep ] && [ -z "$(torch_here)" ]; then
+  die "$venv does not see the torch of $(command -v "$python"), which is itself a virtual environment's; copy that environment to $venv, or set PYTHON to the interpreter that has torch"
+fi
 requirements=$venv/kw_mm_requirements.txt
 if [ -n "$kept" ]; then
   say "keeping torch $kept"

@@ -11,8 +11,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from json import dumps
 from pathlib import Path
@@ -32,6 +33,7 @@ VARIANTS_OF_WAYS = dict(plain='plain', reference='reference', recomputed='fast, 
 RUNS_ON_GPU = ('eager', 'compiled', 'graph')
 PACKAGES_NAMED = ('torch', 'triton', 'torchvision', 'mmcv', 'mmdet', 'mmpretrain', 'numpy')
 DETECTION, CLASSIFICATION = (800, 1344), (224, 224)
+HEAD_START = 2_000_000  # cycles, about a millisecond
 # The models and shapes that the goals are set for, most telling first.
 GOALS = tuple(
     Setting(model, mode, batch, size, 'bfloat16')
@@ -105,13 +107,14 @@ def measure_all(
         after_each: Called with everything measured so far; an interruption loses one row.
 
     Returns:
-        list[Measured]: In the order of measuring; what failed says so.
+        list[Measured]: In the order of measuring; what failed says so. After a failure that the
+            device does not survive there are no more.
     """
     end, found = time.monotonic() + 60 * minutes, []
     for setting in settings:
         for run in runs:
             plain = None
-            for way in ways:
+            for way in different(setting, ways):
                 if not makes_sense(setting, way, run):
                     continue
                 if time.monotonic() > end:
@@ -119,18 +122,31 @@ def measure_all(
                 one, plain = measure_pair(setting, way, run, repetitions, plain)
                 found.append(one)
                 after_each(found)
+                if one.failed and is_lost(setting.device):
+                    return found
+                if run == 'compiled':  # networks of one structure share code, whatever the backend
+                    plain = None
+                    forget(setting.device)
             del plain
             forget(setting.device)
     return found
 
 
 def makes_sense(setting: Setting, way: str, run: str) -> bool:
-    """Whether a variant is there: CPUs have no graphs, compiled code no reference path."""
+    """Whether a variant is there: CPUs have no graphs, and the published code runs eagerly."""
     if run == 'graph' and 'cuda' not in setting.device:
         return False
-    if run == 'compiled' and way in ('reference', 'recomputed'):
+    if way == 'reference' and run != 'eager':
+        return False
+    if way == 'recomputed' and run == 'compiled':
         return False
     return way != 'recomputed' or (setting.mode == 'train' and setting.has_warehouses)
+
+
+def different(setting: Setting, ways: Sequence[str]) -> list[str]:
+    """The ways that differ: for one image, backends that convolve several otherwise are one."""
+    twins = {'cuda': 'torch', 'triton-conv': 'triton'}
+    return [way for way in ways if setting.batch > 1 or twins.get(way) not in ways]
 
 
 def measure_pair(
@@ -219,7 +235,12 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+    return partial(_replay, graph, step)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, step: Callable[[], None]) -> None:
+    """Replay a graph; whoever can do so holds the step, whose network and images it works on."""
+    graph.replay()
 
 
 def take_turns(
@@ -233,14 +254,23 @@ def take_turns(
     return times
 
 
-def milliseconds(step: Callable[[], object], device: str) -> float:
-    """How long one step takes, by events on a GPU; it begins with an idle device."""
+def milliseconds(step: Callable[[], object], device: str, *, busy: bool = False) -> float:
+    """How long one step takes, by events on a GPU.
+
+    Args:
+        step: What is timed.
+        device: Where it runs.
+        busy: Whether the device has something to do while the step is launched, so that only its
+            own work is timed; otherwise it is idle, and waits for each launch as in a real run.
+    """
     if 'cuda' not in device:
         begin = time.perf_counter()
         step()
         return 1e3 * (time.perf_counter() - begin)
     begin_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
+    if busy:
+        torch.cuda._sleep(HEAD_START)
     begin_event.record()
     step()
     end_event.record()
@@ -259,7 +289,19 @@ def collect_garbage(device: str) -> None:
     """Give back memory that nobody holds."""
     gc.collect()
     if 'cuda' in device:
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a GPU that is lost answers everything with its first error
+            torch.cuda.empty_cache()
+
+
+def is_lost(device: str) -> bool:
+    """Whether a GPU answers nothing any more in this process, as after an illegal access."""
+    if 'cuda' not in device:
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def versions_here() -> dict[str, str]:
@@ -375,7 +417,8 @@ def run_gpu_benchmark(
         command: What was run, for the page.
 
     Raises:
-        UserError: What cannot be measured or written, before anything is measured.
+        UserError: What cannot be measured or written, before anything is measured; and a GPU that
+            was lost on the way.
     """
     first = settings[0]
     if goals:
@@ -399,7 +442,10 @@ def run_gpu_benchmark(
             first,
             repetitions,
             minutes=minutes,
-            after_each=lambda found: write(shape_report(found), shape_records(found)),
+            orders=('nhwc',) if first.channels_last else ('nhwc', 'nchw'),
+            after_each=lambda found: write(
+                {'Short': short_shapes(found), **shape_report(found)}, shape_records(found)
+            ),
         )
         print(short_shapes(timed))
         return
@@ -421,6 +467,11 @@ def run_gpu_benchmark(
 
     found = measure_all(settings, ways, runs, repetitions, minutes=minutes, after_each=after_each)
     print(best_of(found))
+    if is_lost(first.device):
+        raise UserError(
+            f'the GPU answers nothing any more, since {found[-1].way!r} failed '
+            f'({found[-1].failed}); measure the other ways with --ways'
+        )
 
 
 def _check(settings: Sequence[Setting], repetitions: int, files: Sequence[str | None]) -> None:

@@ -72,7 +72,7 @@ class Timing(NamedTuple):
 
 
 def layer_shapes(setting: Setting) -> list[LayerShape]:
-    """The distinct layers of a network for an image size, those with most positions first."""
+    """The distinct layers of a network for an image size: 3x3 ones first, then by positions."""
     model, seen = build(setting._replace(device='cpu', batch=1), 'fast').eval(), {}
     handles = []
 
@@ -89,7 +89,7 @@ def layer_shapes(setting: Setting) -> list[LayerShape]:
     for handle in handles:
         handle.remove()
     shapes = [LayerShape(*key, len(layers), layers[0]) for key, layers in seen.items()]
-    return sorted(shapes, key=lambda one: -one.size[0] * one.size[1])
+    return sorted(shapes, key=lambda one: (one.geometry.is_pointwise, -one.size[0] * one.size[1]))
 
 
 def time_shapes(
@@ -134,9 +134,12 @@ def convolution_times(
     out, per_group, *size = shape.layer.partition.kernel_shape
     stored = torch.randn(setting.batch, out, *size, per_group, device=device, dtype=dtype)
     kernels = stored.permute(0, 1, 4, 2, 3)
+    memory = torch.channels_last if order == 'nhwc' else torch.contiguous_format
+    one_kernel = kernels[0].contiguous(memory_format=memory)
     found = []
     for way, convolve in ways_to_convolve(shape, device).items():
-        found += _passes(shape, way, order, convolve, x, kernels, device, repetitions)
+        given = one_kernel if way == 'plain' else kernels
+        found += _passes(shape, way, order, convolve, x, given, device, repetitions)
     return found
 
 
@@ -148,11 +151,11 @@ def triton_runs(device: str) -> bool:
 def ways_to_convolve(
     shape: LayerShape, device: str
 ) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """``way -> function of features and kernels``; 'plain' has one kernel for all images."""
+    """``way -> function of features and kernels``; 'plain' takes one kernel for all images."""
     geometry = shape.geometry
     ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         'plain': lambda x, k: F.conv2d(
-            x, k[0], None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+            x, k, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups
         ),
         'grouped': lambda x, k: grouped_conv2d(x, k, None, geometry),
     }
@@ -288,7 +291,7 @@ def half(setting: Setting) -> bool:
 
 
 def median_time(run: Callable[[], object], device: str, repetitions: int) -> float:
-    """Median milliseconds after a warm-up, each run beginning with a cache of other data."""
+    """Median milliseconds of a device's own work, each run with other data in its cache."""
     on_gpu = 'cuda' in device
     cache = torch.empty(CACHE_BYTES if on_gpu else 1, dtype=torch.int8, device=device)
     times = []
@@ -296,7 +299,7 @@ def median_time(run: Callable[[], object], device: str, repetitions: int) -> flo
         run()
     for _ in range(repetitions):
         cache.zero_()
-        times.append(milliseconds(run, device))
+        times.append(milliseconds(run, device, busy=True))
     return statistics.median(times)
 
 

@@ -1,18 +1,22 @@
 """What is measured on a GPU, rehearsed on a CPU."""
 
+import gc
 import json
+import weakref
+from functools import partial
 
 import pytest
 import torch
 from in_process import run_here
 from torch import nn
 
-from kw_mm.analysis import detector_benchmarking, variants
+from kw_mm.analysis import detector_benchmarking, gpu_benchmarking, variants
 from kw_mm.analysis.bare_networks import build_bare
 from kw_mm.analysis.gpu_benchmarking import (
     GOALS,
     Measured,
     best_of,
+    different,
     makes_sense,
     measure_all,
     measure_pair,
@@ -96,6 +100,55 @@ def test_which_variants_there_are():
     assert not makes_sense(on_gpu._replace(model='odconv4x-r50'), 'recomputed', 'eager')
 
 
+def test_backends_that_are_one_for_one_image_are_measured_once():
+    ways = ('reference', 'torch', 'cuda', 'triton', 'triton-conv')
+    assert different(SMALL, ways) == list(ways)
+    one = SMALL._replace(batch=1)
+    assert different(one, ways) == ['reference', 'torch', 'triton']
+    assert different(one, ['cuda', 'triton-conv']) == ['cuda', 'triton-conv']
+
+
+def test_nothing_is_measured_on_a_lost_gpu(monkeypatch):
+    monkeypatch.setattr(gpu_benchmarking, 'prepared', lambda *args: 1 / 0)
+    for lost, count in ((False, 3), (True, 1)):
+        monkeypatch.setattr(gpu_benchmarking, 'is_lost', lambda device, lost=lost: lost)
+        found = measure_all([SMALL], ['torch', 'cuda', 'triton'], ['eager'], 1)
+        assert len(found) == count and all('ZeroDivisionError' in one.failed for one in found)
+
+
+def test_compiled_code_is_not_taken_from_another_backend(monkeypatch):
+    """Dynamo's cache is one for networks of one structure: it is emptied after each way."""
+    pairs, forgotten = [], []
+
+    def measured(setting, way, run, repetitions, plain):
+        pairs.append((way, run, plain))
+        return Measured(setting, way, run), 'a plain step'
+
+    monkeypatch.setattr(gpu_benchmarking, 'measure_pair', measured)
+    monkeypatch.setattr(gpu_benchmarking, 'forget', lambda device: forgotten.append(len(pairs)))
+    measure_all([SMALL], ['torch', 'triton'], ['eager', 'compiled'], 1)
+    assert pairs == [
+        ('torch', 'eager', None),
+        ('triton', 'eager', 'a plain step'),
+        ('torch', 'compiled', None),
+        ('triton', 'compiled', None),
+    ]
+    assert forgotten == [2, 3, 4, 4]
+
+
+def test_a_replayed_graph_keeps_what_it_works_on():
+    class Graph:
+        replay = staticmethod(lambda: None)
+
+    network = nn.Linear(1, 1)
+    gone = weakref.ref(network)
+    replay = partial(gpu_benchmarking._replay, Graph(), lambda kept=network: None)
+    del network
+    gc.collect()
+    assert gone() is not None
+    replay()
+
+
 def test_the_tables():
     rows = [
         Measured(SMALL, way, 'graph', 2.0, ms, 0.1)
@@ -113,7 +166,10 @@ def test_layer_shapes_are_those_of_the_network():
     shapes = layer_shapes(SMALL._replace(size=(64, 96)))
     layers = kw_layers(build(SMALL, 'fast'))
     assert sum(shape.count for shape in shapes) == len(layers)
-    assert shapes[0].size == (16, 24) and shapes[-1].size == (2, 3)
+    kinds = [shape.geometry.is_pointwise for shape in shapes]
+    assert kinds == sorted(kinds)  # 3x3 ones first
+    sizes = [shape.size for shape in shapes if not shape.geometry.is_pointwise]
+    assert sizes == sorted(sizes, reverse=True) and (sizes[0], sizes[-1]) == ((16, 24), (2, 3))
     assert any(shape.words == '64 -> 128, 3 x 3 / 2, 16 x 24' for shape in shapes)
 
 

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from gpu import BACKENDS, error, skip_without
+from gpu import BACKENDS, error, mixed, numbers, skip_without
 from torch import nn
 
-from kw_mm.ops import Geometry, Partition, mixed_conv2d, mixed_linear, reference_path
+from kw_mm.ops import Geometry, Partition, mixed_linear, reference_path
 from kw_mm.ops.backends import use_backend
-from kw_mm.ops.mix import CellGradients, SharedCells
 from kw_mm.warehouse import KernelAttention
 from kw_mm.warehouse.initialization import STARTS
 from kw_mm.warehouse.warehouses import store_cells
@@ -32,21 +31,6 @@ CASES = {
 }
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 CELLS = 19
-
-
-def numbers(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
-
-
-def mixed(x, alpha, cells, bias, partition, geometry, **options):
-    """The result, and the gradients of all inputs, of two layers that share the cells."""
-    leaves = [one.detach().requires_grad_() for one in (x, alpha, cells, bias)]
-    shared = SharedCells(leaves[2], CellGradients())
-    out = mixed_conv2d(leaves[0], leaves[1], shared, partition, leaves[3], geometry, **options)
-    again = mixed_conv2d(leaves[0], 0.5 * leaves[1], shared, partition, None, geometry, **options)
-    total = out.double() + again.double()
-    weights = torch.linspace(-1, 1, total.numel(), device=total.device, dtype=torch.float64)
-    return [out, *torch.autograd.grad((total.flatten() * weights).sum(), leaves)]
 
 
 def inputs_of(name, batch, size=(7, 6)):

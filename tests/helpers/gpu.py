@@ -10,6 +10,9 @@ import pytest
 import torch
 from half import HALF
 
+from kw_mm.ops import mixed_conv2d
+from kw_mm.ops.mix import CellGradients, SharedCells
+
 DEVICE = os.environ.get('KW_MM_TEST_DEVICE', 'cuda')
 REHEARSED = DEVICE == 'cpu'
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
@@ -44,3 +47,19 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
     found, expected = (one.detach().cpu().double() for one in (found, expected))
     value = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
     return value if value == value else float('inf')
+
+
+def numbers(*shape: int) -> torch.Tensor:
+    """Random numbers in float64."""
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def mixed(x, alpha, cells, bias, partition, geometry, **options) -> list[torch.Tensor]:
+    """The result, and the gradients of all inputs, of two layers that share the cells."""
+    leaves = [one.detach().requires_grad_() for one in (x, alpha, cells, bias)]
+    shared = SharedCells(leaves[2], CellGradients())
+    out = mixed_conv2d(leaves[0], leaves[1], shared, partition, leaves[3], geometry, **options)
+    again = mixed_conv2d(leaves[0], 0.5 * leaves[1], shared, partition, None, geometry, **options)
+    total = out.double() + again.double()
+    weights = torch.linspace(-1, 1, total.numel(), device=total.device, dtype=torch.float64)
+    return [out, *torch.autograd.grad((total.flatten() * weights).sum(), leaves)]

@@ -14,13 +14,14 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .launching import LEAST_BLOCK, WARPS, blocks, float32_precision, launch, power_of_two
+from .launching import LEAST_BLOCK, VARYING, WARPS, blocks, float32_precision, launch, power_of_two
 
 MOST_IMAGES = 256  # of a block that holds the batch
-MOST_COLUMNS = 1024  # of a block that holds a mixture's row
+# Of a block that holds a mixture's row: 1024 spill, and need 130 KiB of shared memory.
+MOST_COLUMNS = 512
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _hidden_kernel(
     pooled,
     weight,
@@ -77,7 +78,7 @@ def _hidden_kernel(
     tl.store(hidden + place, tl.maximum(out, 0.0), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _weights_kernel(
     hidden,
     weight,
@@ -132,7 +133,7 @@ def _weights_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _logits_gradient_kernel(
     grad, logits, temperature, out, columns, count, contrast_eps, COLUMNS: tl.constexpr
 ):
@@ -147,7 +148,7 @@ def _logits_gradient_kernel(
     tl.store(out + row * columns + j, (1.0 - tau) * back, mask=j < columns)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _norm_gradient_kernel(
     grad,
     before,

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .launching import blocks, float32_precision, launch, power_of_two, splits_for, summed
+from .launching import VARYING, blocks, float32_precision, launch, power_of_two, splits_for, summed
 
 # Of a block. By what the compiler reports for sm_90 in bfloat16, nothing is spilled.
 POSITIONS, CHANNELS, DEEP_CHANNELS = 128, 128, 32
@@ -36,7 +36,7 @@ def _seen(place, offset, step, size, BACKWARD: tl.constexpr):
     return tl.minimum(tl.maximum(source, 0), size - 1), there
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _conv_kernel(
     x,
     kernels,
@@ -111,7 +111,7 @@ def _conv_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _kernel_gradient_kernel(
     grad,
     x,

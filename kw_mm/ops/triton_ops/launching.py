@@ -12,6 +12,12 @@ from torch import Tensor
 WARPS = 4
 PRODUCT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LEAST_BLOCK = 16  # the least side of a block of a matrix product
+# Arguments for whose values Triton does not compile anew: sizes that differ from layer to layer or
+# image to image, and are neither strides nor what loads are aligned by.
+VARYING = (
+    *('rows', 'mixtures', 'out_blocks', 'in_blocks', 'blocks_each'),
+    *('batch', 'height', 'width', 'out_height', 'out_width', 'places_each'),
+)
 
 
 def launch(
@@ -39,7 +45,10 @@ def blocks(size: int, block: int) -> int:
 
 def float32_precision() -> str:
     """How float32 factors are multiplied: as torch is set to multiply them."""
-    return 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'
+    flags = torch.backends.cuda.matmul
+    if hasattr(flags, 'fp32_precision'):  # reading the older flag fails where this one was set
+        return 'tf32' if flags.fp32_precision == 'tf32' else 'ieee'
+    return 'tf32' if flags.allow_tf32 else 'ieee'
 
 
 def splits_for(programs: int, most: int, device: torch.device) -> int:

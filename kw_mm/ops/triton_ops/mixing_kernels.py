@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backends.cuda_limits import MIXING_DEPTH, MIXING_ROWS
-from .launching import blocks, float32_precision, launch, power_of_two, splits_for, summed
+from .launching import VARYING, blocks, float32_precision, launch, power_of_two, splits_for, summed
 
 BLOCK_COLUMNS = 64  # of a block
 
@@ -56,7 +56,7 @@ def _columns(number, cell_out, cell_in, HIGH: tl.constexpr, WIDE: tl.constexpr):
     return r, c, (r < cell_out) & (c < cell_in)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _mix_kernel(
     alpha,
     cells,
@@ -119,7 +119,7 @@ def _mix_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _by_rows_kernel(
     grad,
     cells,
@@ -188,7 +188,7 @@ def _by_rows_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _by_cells_kernel(
     alpha,
     grad,
