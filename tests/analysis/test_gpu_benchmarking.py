@@ -42,6 +42,7 @@ def sizes(network):
     return found
 
 
+@pytest.mark.usefixtures('unfilled')
 @pytest.mark.parametrize('name', ['kw1x-r18', 'kw4x-r50', 'kw1x-mbv2', 'kw4x-mbv2'])
 def test_networks_without_openmmlab_have_the_published_plans(name, monkeypatch):
     expected = build_backbone(model_config(name), name)

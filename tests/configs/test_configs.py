@@ -92,6 +92,7 @@ def small_model(cfg):
         for proposals in (train_cfg.rpn_proposal, test_cfg.rpn):
             proposals.update(nms_pre=200, max_per_img=100)
         train_cfg.rcnn.sampler.num = 32
+        test_cfg.rcnn.max_per_img = 10  # untrained heads would find 100, with a mask each
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(cfg.model)

@@ -11,13 +11,22 @@ pytestmark = pytest.mark.skipif(
     digit_version(torch.__version__) < digit_version('2.3'),
     reason='older compilers break the graph at every layer',
 )
+# Two stages, with layers of every kind: tracing takes a second for each block.
+SMALL = dict(
+    base_channels=8,
+    stem_channels=8,
+    num_stages=2,
+    strides=(1, 2),
+    dilations=(1, 1),
+    out_indices=(1,),
+)
 
 
 def check(backend, batches):
     """Compile a small backbone; how many graphs its batches took."""
     torch._dynamo.reset()
     torch.manual_seed(0)
-    model = KWResNet(18, base_channels=8, stem_channels=8, temperature=0.5).eval()
+    model = KWResNet(18, temperature=0.5, **SMALL).eval()
     counter = CompileCounterWithBackend(backend)
     compiled = torch.compile(model, backend=counter)
     graphs = []
@@ -51,7 +60,7 @@ def test_inductor():
 def test_compiled_training_gives_the_same_gradients():
     torch._dynamo.reset()
     torch.manual_seed(0)
-    model = KWResNet(18, base_channels=8, stem_channels=8, norm_eval=True, temperature=0.5).train()
+    model = KWResNet(18, norm_eval=True, temperature=0.5, **SMALL).train()
     x, found = torch.randn(2, 3, 64, 64), []
     for run in (model, torch.compile(model, backend='aot_eager')):
         model.zero_grad()
