@@ -304,7 +304,8 @@ def damage(data, rng):
 def test_damaged_files_give_a_clear_error_or_load_completely(tmp_path, legacy):
     """Fuzzing: never another exception, never a part of the weights."""
     rng, path = random.Random(0), str(tmp_path / 'x.pth')
-    small = dict(base_channels=8, stem_channels=8)
+    small = dict(base_channels=8, stem_channels=8, num_stages=2, out_indices=(1,))
+    small.update(strides=(1, 2), dilations=(1, 1))
     source = KWResNet(18, **small)
     torch.save(
         dict(state_dict=source.state_dict()), path, _use_new_zipfile_serialization=not legacy

@@ -7,13 +7,12 @@ from torch import nn
 
 RESNETS = [
     dict(type='KWResNet', depth=depth, budget=budget)
-    for depth, budgets in (
-        (18, (1 / 4, 1 / 2, 1, 2, 4)),
-        (34, (1,)),
-        (50, (1 / 2, 1, 4)),
-        (101, (1,)),
-    )
+    for depth, budgets in ((18, (1 / 4, 1 / 2, 1, 2, 4)), (50, (1 / 2, 1, 4)))
     for budget in budgets
+]
+DEEP = [  # what is deeper differs in its plan only
+    dict(type='KWResNet', depth=depth, budget=1, base_channels=16, stem_channels=16)
+    for depth in (34, 101)
 ]
 MOBILENETS = [
     dict(type='KWMobileNetV2', widen_factor=width, budget=budget)
@@ -103,7 +102,7 @@ def name(cfg):
 
 
 @pytest.fixture(
-    params=RESNETS + MOBILENETS + CONVNEXTS + TRANSFORMERS + OTHERS + DYNAMIC,
+    params=RESNETS + DEEP + MOBILENETS + CONVNEXTS + TRANSFORMERS + OTHERS + DYNAMIC,
     ids=name,
     scope='module',
 )
