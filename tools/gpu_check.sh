@@ -90,7 +90,7 @@ install() {
   mkdir -p "$scratch/bin"  # no links: one to the python of a virtual environment leaves it
   printf '#!/bin/sh\nexec %s "$@"\n' "$(command -v "$python")" > "$scratch/bin/python"
   printf '#!/bin/sh\nexec %s -m pip "$@"\n' "$(command -v "$python")" > "$scratch/bin/pip"; chmod +x "$scratch/bin"/*
-  KW_MM_ARCH=$(python -c 'import torch; print(*torch.cuda.get_device_capability(), sep=".") if torch.cuda.is_available() else print()')
+  KW_MM_ARCH=$("$python" -c 'import torch; print(*torch.cuda.get_device_capability(), sep=".") if torch.cuda.is_available() else print()')
   export KW_MM_ARCH
   export PATH="$scratch/bin:$PATH" PYTHONPATH="$site:$PYTHONPATH" KW_MM_SOURCES="$packages"
   # shellcheck source=tools/mmcv_wheel.sh

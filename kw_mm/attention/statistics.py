@@ -92,12 +92,13 @@ class WarehouseAttention:
         start = (share[:, : self.num_cells] * self.starts).sum(dim=1).mean()
         zero = share[:, self.num_cells :].sum(dim=1).mean()
         negative = (shares(weights) * (weights < 0)).sum(dim=-1).mean()
+        moving = (weights - weights.mean(dim=0)).abs().sum()
         return {
             'entropy': self.entropy,
             'start cells': float(start),
             'zero cell': float(zero),
             'negative': float(negative),
-            'by image': float((weights - weights.mean(dim=0)).abs().sum() / weights.abs().sum()),
+            'by image': float(moving / weights.abs().sum().clamp(min=1e-12)),
         }
 
     def differences(self, first: int, second: int) -> dict[str, float]:

@@ -65,6 +65,7 @@ def test_at_temperature_1_start_cells_take_all(budget):
         ([[1.0, 0.0], [1.0, 0.0]], 0),
         ([[1.0, 0.0], [0.0, 1.0]], 1),
         ([[0.75, -0.25], [0.25, -0.75]], 0.5),
+        ([[0.0, 0.0], [0.0, 0.0]], 0),  # as a ReLU may leave it
     ],
 )
 def test_attention_by_image_is_its_distance_from_the_mean(images, expected):

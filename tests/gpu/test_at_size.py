@@ -6,7 +6,7 @@ split, and pipelines are as long as in ResNet-50.
 
 import pytest
 import torch
-from gpu import BACKENDS, INTERPRETED, error, mixed, numbers, skip_without
+from gpu import BACKENDS, INTERPRETED, attended, error, mixed, numbers, skip_without
 
 from kw_mm.ops import Geometry, Partition, reference_path
 from kw_mm.ops.backends import use_backend
@@ -66,11 +66,6 @@ def test_attention(cells, batch, device):
     pooled, weights = torch.randn(batch, 512), torch.randn(batch, 32, cells, dtype=torch.float64)
     for dtype, where, name in ((torch.float64, 'cpu', 'torch'), (torch.float32, device, 'triton')):
         branch.load_state_dict(state)
-        branch.to(where, dtype)
-        x = pooled.to(where, dtype).requires_grad_()
-        with use_backend(name):
-            alpha = branch(x, torch.tensor(0.3, device=where, dtype=dtype))
-        loss = (alpha * weights.to(where, dtype)).sum()
-        found.append([alpha, *torch.autograd.grad(loss, [x, *branch.parameters()])])
+        found.append(attended(branch, pooled, weights, dtype, where, name))
     errors = [error(*pair) for pair in zip(found[1], found[0])]
     assert max(errors) < 1e-4, errors

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gpu import BACKENDS, error, mixed, numbers, skip_without
+from gpu import BACKENDS, attended, error, mixed, numbers, skip_without
 from torch import nn
 
 from kw_mm.ops import Geometry, Partition, mixed_linear, reference_path
@@ -127,14 +127,9 @@ def test_attention(backend, mode, batch, zero_cell, device):
     state, found = {key: value.clone() for key, value in branch.state_dict().items()}, []
     for dtype, where, name in ((torch.float64, 'cpu', 'torch'), (torch.float32, device, backend)):
         branch.load_state_dict(state)
-        branch.to(where, dtype)
-        x = pooled.to(where, dtype).requires_grad_()
-        with use_backend(name):
-            alpha = branch(x, torch.tensor(0.3, device=where, dtype=dtype))
-        loss = (alpha * weights.to(where, dtype)).sum()
-        gradients = torch.autograd.grad(loss, [x, *branch.parameters()])
+        values = attended(branch, pooled, weights, dtype, where, name)
         statistics = [one.clone() for key, one in branch.state_dict().items() if 'running' in key]
-        found.append([alpha, *gradients, *statistics])
+        found.append([*values, *statistics])
         count = int(branch.norm1.num_batches_tracked)
         assert count == (mode == 'training')
     errors = [error(*pair) for pair in zip(found[1], found[0])]

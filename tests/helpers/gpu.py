@@ -10,7 +10,7 @@ import pytest
 import torch
 from half import HALF
 
-from kw_mm.ops import mixed_conv2d
+from kw_mm.ops import mixed_conv2d, use_backend
 from kw_mm.ops.mix import CellGradients, SharedCells
 
 DEVICE = os.environ.get('KW_MM_TEST_DEVICE', 'cuda')
@@ -63,3 +63,16 @@ def mixed(x, alpha, cells, bias, partition, geometry, **options) -> list[torch.T
     total = out.double() + again.double()
     weights = torch.linspace(-1, 1, total.numel(), device=total.device, dtype=torch.float64)
     return [out, *torch.autograd.grad((total.flatten() * weights).sum(), leaves)]
+
+
+def attended(branch, pooled, weights, dtype, where, backend) -> list[torch.Tensor]:
+    """A branch's attention at temperature 0.3, and the gradients of pooled features and parameters.
+
+    The branch is moved to the device and dtype, and its running statistics move in training.
+    """
+    branch.to(where, dtype)
+    x = pooled.to(where, dtype).requires_grad_()
+    with use_backend(backend):
+        alpha = branch(x, torch.tensor(0.3, device=where, dtype=dtype))
+    loss = (alpha * weights.to(where, dtype)).sum()
+    return [alpha, *torch.autograd.grad(loss, [x, *branch.parameters()])]
