@@ -155,9 +155,10 @@ class WarehouseAttention:
 
 
 def mean_summary(warehouses: Sequence[WarehouseAttention]) -> dict[str, float]:
-    """The mean over warehouses of each number of their summaries."""
+    """The mean over warehouses of each number of their summaries; empty where no layer ran."""
     summaries = [warehouse.summary for warehouse in warehouses]
-    return {key: fmean(one[key] for one in summaries) for key in summaries[0]}
+    keys = summaries[0] if summaries else ()
+    return {key: fmean(one[key] for one in summaries) for key in keys}
 
 
 def shares(weights: Tensor) -> Tensor:

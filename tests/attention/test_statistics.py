@@ -74,6 +74,7 @@ def test_attention_by_image_is_its_distance_from_the_mean(images, expected):
     assert found.summary['by image'] == pytest.approx(expected)
     twice = mean_summary([found, found])
     assert twice == pytest.approx(found.summary)
+    assert mean_summary([]) == {}
 
 
 @pytest.mark.parametrize('budget, per_mixture', [(1, 1), (2, 2), (1 / 2, 0.5)])
