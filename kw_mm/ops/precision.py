@@ -5,12 +5,21 @@ magnify the differences: half precision's rounding would come out as noise, its 
 gradients. They are small; features and kernels stay in autocast's dtype.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 HALF = (torch.float16, torch.bfloat16)
+
+
+def _older_dtype_on(device: str) -> torch.dtype:
+    return torch.get_autocast_cpu_dtype() if device == 'cpu' else torch.get_autocast_gpu_dtype()
+
+
+# The newer one alone can be compiled for a CPU.
+_dtype_on: Callable[[str], torch.dtype] = getattr(torch, 'get_autocast_dtype', _older_dtype_on)
 
 
 def is_autocast(device: str) -> bool:
@@ -20,9 +29,7 @@ def is_autocast(device: str) -> bool:
 
 def autocast_dtype(device: str) -> torch.dtype | None:
     """autocast's dtype on a kind of device; None where it is off."""
-    if not is_autocast(device):
-        return None
-    return torch.get_autocast_cpu_dtype() if device == 'cpu' else torch.get_autocast_gpu_dtype()
+    return _dtype_on(device) if is_autocast(device) else None
 
 
 def without_autocast(device: str) -> AbstractContextManager[object]:

@@ -63,7 +63,9 @@ def backend_for(x: Tensor) -> Backend:
 def use_backend(name: str) -> Iterator[None]:
     """Within this context a backend is used for every device, in place of ``KW_MM_BACKEND``'s.
 
-    Code that is compiled within it keeps the backend.
+    Code that is compiled within it keeps the backend. What activation checkpointing computes again
+    follows the context of the backward pass, and on a GPU, where autograd has a thread of its own,
+    ``KW_MM_BACKEND`` alone.
 
     Args:
         name: One of ``BACKEND_NAMES``.
