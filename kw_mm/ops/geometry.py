@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 Pair = tuple[int, int]
 Size = int | Sequence[int]
@@ -33,8 +34,9 @@ class Geometry:
     padding: Pair | str = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
-    sides: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
-    pads: Pair | None = field(init=False, repr=False, compare=False)
+    if TYPE_CHECKING:  # else no fields: torch 2.5 and 2.6 compile copies made from every field
+        sides: tuple[int, int, int, int] = field(init=False)
+        pads: Pair | None = field(init=False)
 
     @classmethod
     def of(

@@ -38,6 +38,11 @@ def skip_without(backend: str, dtype: torch.dtype = torch.float32) -> None:
         pytest.skip(f'a Triton kernel {reason}')
     if REHEARSED and not INTERPRETED:
         pytest.skip('Triton runs on a CPU with TRITON_INTERPRET=1 only')
+    if INTERPRETED:
+        from triton_interpreter import why_not_interpreted
+
+        if reason := why_not_interpreted():
+            pytest.skip(reason)
     if INTERPRETED and dtype == torch.bfloat16:
         pytest.skip('the interpreter multiplies the bits of bfloat16, not the numbers')
 

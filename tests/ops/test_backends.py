@@ -87,12 +87,16 @@ def test_rehearsed_on_a_cpu(name):
     if triton and (reason := backends.why_no_triton()):
         pytest.skip(f'a Triton kernel {reason}')
     env = {**os.environ, 'KW_MM_TEST_DEVICE': 'cpu', 'PYTHONWARNINGS': 'ignore'}
+    if triton:
+        env['TRITON_INTERPRET'] = '1'
+        if reason := _interpreter_fault(env):
+            pytest.skip(reason)
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-m', 'gpu']
         + ['--confcutdir=tests/gpu', '-k', selected]
         + [f'tests/gpu/{file}' for file in files.split()],
         cwd=ROOT,
-        env={**env, 'TRITON_INTERPRET': '1'} if triton else env,
+        env=env,
         capture_output=True,
         text=True,
         timeout=600,
@@ -101,3 +105,9 @@ def test_rehearsed_on_a_cpu(name):
     assert done.returncode == 0, said
     passed = re.search(r'(\d+) passed', said)
     assert passed and int(passed[1]) >= least, said
+
+
+def _interpreter_fault(env):
+    command = [sys.executable, str(ROOT / 'tests/helpers/triton_interpreter.py')]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,5 +1,7 @@
 """Geometry of a convolution, and the choice of a backend."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from torch import nn
@@ -30,6 +32,14 @@ def test_sides_of_same_are_those_of_torch():
     assert Geometry.of(4, padding='same').sides == (1, 2, 1, 2)
     assert Geometry.of(4, padding='same').pads is None
     assert Geometry.of(3, padding='same', dilation=2).pads == (2, 2)
+
+
+def test_it_can_be_made_from_its_fields():
+    """As torch.compile of torch 2.5 and 2.6 copies a frozen dataclass."""
+    for options in CONVS:
+        geometry = Geometry.of(**options)
+        copy = Geometry(*[getattr(geometry, field.name) for field in fields(geometry)])
+        assert copy == geometry and copy.sides == geometry.sides and copy.pads == geometry.pads
 
 
 def test_what_is_pointwise():
