@@ -145,7 +145,9 @@ def makes_sense(setting: Setting, way: str, run: str) -> bool:
 
 def different(setting: Setting, ways: Sequence[str]) -> list[str]:
     """The ways that differ: for one image, backends that convolve several otherwise are one."""
-    twins = {'cuda': 'torch', 'triton-conv': 'triton'}
+    twins = {'cuda': 'torch'}
+    if setting.dtype != 'float32':  # which 'triton' does not mix
+        twins['triton-conv'] = 'triton'
     return [way for way in ways if setting.batch > 1 or twins.get(way) not in ways]
 
 

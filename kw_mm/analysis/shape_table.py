@@ -250,7 +250,7 @@ def ways_to_mix(device: str) -> dict[str, Backend]:
     """The backends whose mixing differs."""
     found: dict[str, Any] = {'torch': backend_called('torch')}
     if triton_runs(device):
-        found['triton'] = backend_called('triton')
+        found['triton'] = backend_called('triton-conv')  # mixes in float32, too
     return found
 
 

@@ -104,8 +104,10 @@ def test_which_variants_there_are():
 def test_backends_that_are_one_for_one_image_are_measured_once():
     ways = ('reference', 'torch', 'cuda', 'triton', 'triton-conv')
     assert different(SMALL, ways) == list(ways)
-    one = SMALL._replace(batch=1)
+    one = SMALL._replace(batch=1, dtype='bfloat16')
     assert different(one, ways) == ['reference', 'torch', 'triton']
+    exact = one._replace(dtype='float32')
+    assert different(exact, ways) == ['reference', 'torch', 'triton', 'triton-conv']
     assert different(one, ['cuda', 'triton-conv']) == ['cuda', 'triton-conv']
 
 

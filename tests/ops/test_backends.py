@@ -8,10 +8,14 @@ import sys
 import pytest
 import torch
 from run_tools import ROOT
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kw_mm.errors import UserError
 from kw_mm.ops import backend_for, backends, use_backend
 from kw_mm.ops.backends import BACKEND_NAMES, BACKEND_VARIABLE, CPU, CUDA, TORCH
+from kw_mm.ops.backends.cuda import CudaBackend
+from kw_mm.ops.mix import CellGradients, SharedCells
+from kw_mm.ops.partition import Partition
 
 
 @pytest.fixture
@@ -111,3 +115,19 @@ def _interpreter_fault(env):
     command = [sys.executable, str(ROOT / 'tests/helpers/triton_interpreter.py')]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+@pytest.mark.skipif(bool(backends.why_no_triton()), reason='no Triton')
+@pytest.mark.parametrize('name', ['triton', 'triton-conv'])
+@pytest.mark.parametrize('tf32', [False, True])
+def test_exact_float32_is_mixed_by_a_library(tf32, name, monkeypatch):
+    """On a GPU: without the matrix unit, which Triton's kernels are made for."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, 'allow_tf32', tf32)
+    backend, by_library = backends.backend_called(name), []
+    monkeypatch.setattr(CudaBackend, 'kernels', lambda *args, **options: by_library.append(args))
+    monkeypatch.setattr('kw_mm.ops.backends.triton.mix_shared', lambda *args: args[0])
+    monkeypatch.setattr('kw_mm.ops.backends.triton.mix', lambda *args: torch.empty(2, 8, 1, 1, 8))
+    with FakeTensorMode():
+        cells = SharedCells(torch.empty(3, 8, 8, device='cuda'), CellGradients())
+        backend.kernels(torch.empty(2, 1, 3, device='cuda'), cells, Partition((8, 8, 1, 1), (8, 8)))
+    assert bool(by_library) == (name == 'triton' and not tf32)

@@ -34,8 +34,8 @@ REFERENCE, EXPORTED, TORCH, CPU, CUDA = (
     CudaBackend(),
 )
 BACKEND_VARIABLE = 'KW_MM_BACKEND'
-# What a user may name. 'auto' chooses by the device; 'triton-conv' has no limit to the size of
-# channels-last maps that are convolved by Triton.
+# What a user may name. 'auto' chooses by the device; 'triton-conv' does by Triton whatever it can:
+# channels-last maps of any size are convolved, and exact float32 is mixed.
 BACKEND_NAMES = ('auto', 'torch', 'cuda', 'triton', 'triton-conv')
 
 _asked: ContextVar[str] = ContextVar('kw_mm backend', default='')
@@ -118,7 +118,8 @@ def _found(name: str) -> str:
             )
         from .triton import TritonBackend
 
-        _by_name['triton'], _by_name['triton-conv'] = TritonBackend(), TritonBackend(float('inf'))
+        _by_name['triton'] = TritonBackend()
+        _by_name['triton-conv'] = TritonBackend(most_positions=float('inf'), exact=True)
     return name
 
 

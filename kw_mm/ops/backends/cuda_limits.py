@@ -13,5 +13,11 @@ MOST_PATCHES = 4 * 2**30
 # Positions of an output (H W) up to which Triton's convolution is taken, of several channels-last
 # images; 0 for never.
 MOST_POSITIONS_IN_TRITON = 0
-# Blocks of the mixing products: rows (mixtures of all images), and cells summed at a time.
-MIXING_ROWS, MIXING_DEPTH = 64, 64
+# Blocks of the mixing products: rows (mixtures of all images), what is summed at a time (cells, or
+# mixtures), and columns (places in a cell). Exact float32 products have no matrix unit and keep
+# their factors in registers, so they are narrower. With these, the compiler spills no registers for
+# compute capabilities 8.0, 9.0 and 12.0, but for 16 bytes where cells are 4 channels wide.
+MIXING_ROWS, MIXING_DEPTH, MIXING_COLUMNS, EXACT_COLUMNS = 64, 32, 64, 32
+# Whether Triton also mixes in float32 while torch is set to multiply it exactly (its default), or
+# leaves that to the product of a library.
+MIXES_EXACT_FLOAT32 = False

@@ -22,7 +22,7 @@ from ..precision import autocast_dtype, without_autocast
 from ..tracing import is_traced
 from ..triton_ops.branch_kernels import MOST_COLUMNS, MOST_IMAGES, AttendEagerly, attend, run_attend
 from ..triton_ops.conv_kernels import ConvolveEagerly, conv
-from ..triton_ops.launching import PRODUCT_DTYPES
+from ..triton_ops.launching import PRODUCT_DTYPES, is_exact
 from ..triton_ops.mixing_kernels import (
     mix,
     run_add_mix_by_cells,
@@ -31,7 +31,7 @@ from ..triton_ops.mixing_kernels import (
     run_mix_by_rows,
 )
 from .cuda import CudaBackend
-from .cuda_limits import MOST_POSITIONS_IN_TRITON
+from .cuda_limits import MIXES_EXACT_FLOAT32, MOST_POSITIONS_IN_TRITON
 from .torch import is_channels_last
 
 LEAST_CAPABILITY = (8, 0)  # bfloat16 products
@@ -57,10 +57,13 @@ class TritonBackend(CudaBackend):
 
     Args:
         most_positions: Positions of an output up to which several images are convolved by Triton.
+        exact: Whether to mix in float32 while torch is set to multiply it exactly.
     """
 
-    def __init__(self, most_positions: float = MOST_POSITIONS_IN_TRITON):
-        self.most_positions = most_positions
+    def __init__(
+        self, most_positions: float = MOST_POSITIONS_IN_TRITON, exact: bool = MIXES_EXACT_FLOAT32
+    ):
+        self.most_positions, self.exact = most_positions, exact
 
     def attend(self, pooled: Tensor, branch: ContrastingBranch) -> Tensor | None:
         """Attention (B, m, n) of a branch; None where its own layers are as good."""
@@ -99,6 +102,7 @@ class TritonBackend(CudaBackend):
             dtype not in PRODUCT_DTYPES
             or cells.values.shape[2] == 1
             or partition.cell_size != (1, 1)
+            or (alpha.is_cuda and not self.exact and is_exact(dtype))
         ):
             return super().kernels(alpha, cells, partition, transient=transient)
         cut = [*partition.kernel_shape, *partition.cell_shape]

@@ -7,6 +7,8 @@ import torch
 import triton
 from torch import Tensor
 
+from ..tracing import constant_when_compiled
+
 # Kernels that multiply matrices keep to 4 warps: loops of convolutions with 8 gave wrong results
 # in several releases of Triton.
 WARPS = 4
@@ -15,7 +17,7 @@ LEAST_BLOCK = 16  # the least side of a block of a matrix product
 # Arguments for whose values Triton does not compile anew: sizes that differ from layer to layer or
 # image to image, and are neither strides nor what loads are aligned by.
 VARYING = (
-    *('rows', 'mixtures', 'out_blocks', 'in_blocks', 'blocks_each'),
+    *('rows', 'mixtures', 'across', 'out_blocks', 'in_blocks', 'blocks_each', 'cell_out'),
     *('batch', 'height', 'width', 'out_height', 'out_width', 'places_each'),
 )
 
@@ -43,12 +45,18 @@ def blocks(size: int, block: int) -> int:
     return -(-size // block)
 
 
+@constant_when_compiled
 def float32_precision() -> str:
     """How float32 factors are multiplied: as torch is set to multiply them."""
     flags = torch.backends.cuda.matmul
     if hasattr(flags, 'fp32_precision'):  # reading the older flag fails where this one was set
         return 'tf32' if flags.fp32_precision == 'tf32' else 'ieee'
     return 'tf32' if flags.allow_tf32 else 'ieee'
+
+
+def is_exact(dtype: torch.dtype) -> bool:
+    """Whether factors of a dtype are multiplied without the matrix unit."""
+    return dtype == torch.float32 and float32_precision() == 'ieee'
 
 
 def splits_for(programs: int, most: int, device: torch.device) -> int:

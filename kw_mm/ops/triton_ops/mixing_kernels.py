@@ -19,10 +19,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends.cuda_limits import MIXING_DEPTH, MIXING_ROWS
-from .launching import VARYING, blocks, float32_precision, launch, power_of_two, splits_for, summed
-
-BLOCK_COLUMNS = 64  # of a block
+from ..backends.cuda_limits import EXACT_COLUMNS, MIXING_COLUMNS, MIXING_DEPTH, MIXING_ROWS
+from .launching import (
+    VARYING,
+    blocks,
+    float32_precision,
+    is_exact,
+    launch,
+    power_of_two,
+    splits_for,
+    summed,
+)
 
 
 @triton.jit
@@ -258,9 +265,10 @@ def _sizes(cut: Sequence[int]) -> tuple[int, ...]:
     return height * width * out_blocks * in_blocks, width, out_blocks, in_blocks
 
 
-def _block_of_cell(cell_in: int) -> dict[str, int]:
-    wide = power_of_two(cell_in, least=1, most=BLOCK_COLUMNS)
-    return dict(HIGH=BLOCK_COLUMNS // wide, WIDE=wide)
+def _block_of_cell(cell_in: int, dtype: torch.dtype) -> dict[str, int]:
+    columns = EXACT_COLUMNS if is_exact(dtype) else MIXING_COLUMNS
+    wide = power_of_two(cell_in, least=1, most=columns)
+    return dict(HIGH=columns // wide, WIDE=wide)
 
 
 def _column_blocks(cell_out: int, cell_in: int, block: dict[str, int]) -> int:
@@ -271,7 +279,7 @@ def _launch_mix(alpha: Tensor, cells: Tensor, out: Tensor, cut: Sequence[int]) -
     mixtures, *grid = _sizes(cut)
     rows, count = alpha.shape
     _, cell_out, cell_in = cells.shape
-    block = _block_of_cell(cell_in)
+    block = _block_of_cell(cell_in, out.dtype)
     step_b, step_o, step_y, step_x, step_i = out.stride()
     row_block = power_of_two(rows, most=MIXING_ROWS)
     programs = blocks(rows, row_block) * _column_blocks(cell_out, cell_in, block)
@@ -352,7 +360,7 @@ def run_mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
     cells = _readable(cells)
     count, cell_out, cell_in = cells.shape
     rows = grad.shape[0] * mixtures
-    block = _block_of_cell(cell_in)
+    block = _block_of_cell(cell_in, grad.dtype)
     step_b, step_o, step_y, step_x, step_i = grad.stride()
     row_block = power_of_two(rows, most=MIXING_ROWS)
     cell_block = power_of_two(count, most=MIXING_ROWS)
@@ -408,7 +416,7 @@ def _launch_by_cells(
 ) -> None:
     mixtures, *grid = _sizes(cut)
     cell_out, count, cell_in = out.shape
-    block = _block_of_cell(cell_in)
+    block = _block_of_cell(cell_in, grad.dtype)
     step_b, step_o, step_y, step_x, step_i = grad.stride()
     cell_block = power_of_two(count, most=MIXING_ROWS)
     programs = blocks(count, cell_block) * _column_blocks(cell_out, cell_in, block)
