@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from gpu import BACKENDS, attended, error, mixed, numbers, skip_without
 from torch import nn
 
-from kw_mm.ops import Geometry, Partition, mixed_linear, reference_path
+from kw_mm.ops import Geometry, Partition, conv2d_per_image, mixed_linear, reference_path
 from kw_mm.ops.backends import use_backend
 from kw_mm.warehouse import KernelAttention
 from kw_mm.warehouse.initialization import STARTS
@@ -64,6 +65,19 @@ def test_values_and_gradients(backend, name, batch, channels_last, dtype, device
     errors = [error(*pair) for pair in zip(found, expected)]
     assert max(errors) < TOLERANCES[dtype], errors
     assert found[0].dtype == dtype and all(one.dtype == stored for one in found[1:])
+
+
+@pytest.mark.parametrize('backend', ['cuda', 'triton'])
+def test_1x1_has_the_precision_of_convolutions(backend, device):
+    """TF32, as torch is by default: the same numbers as of ordinary convolutions."""
+    skip_without(backend)
+    torch.backends.cudnn.allow_tf32 = True
+    x, kernels = torch.randn(2, 64, 14, 14, device=device), torch.randn(2, 64, 64, 1, 1)
+    kernels = kernels.to(device)
+    with use_backend(backend):
+        found = conv2d_per_image(x, kernels)
+    expected = torch.cat([F.conv2d(x[b : b + 1], kernels[b]) for b in range(2)])
+    assert error(found, expected) < 1e-5
 
 
 @pytest.mark.parametrize('half', [False, True], ids=['float32', 'float16'])

@@ -3,7 +3,9 @@
 A library's convolution with groups = batch is known to be slow there: the published algorithm was
 reported at 27 times the plain network's time. So 1x1 convolutions are one batched matrix product;
 of larger kernels, few images are convolved one after the other, many by patches and one batched
-matrix product, in whose order (channels-last) the patches are written. The numbers are in
+matrix product, in whose order (channels-last) the patches are written. In float32, as torch is set
+by default, convolutions have the matrix unit (TF32) and products have not: there few images are
+convolved one after the other by 1x1 kernels, too. The numbers are in
 :mod:`kw_mm.ops.backends.cuda_limits`.
 """
 
@@ -14,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..float32 import is_convolved_faster
 from ..geometry import Geometry
 from ..linear import linear_per_image
+from ..precision import autocast_dtype
 from ..reference import grouped_conv2d
 from ..tracing import is_traced
 from ..twice import composite_gradients, is_recorded
@@ -35,7 +39,7 @@ from .torch import (
 
 
 class CudaBackend(TorchBackend):
-    """1x1: a matrix product; few images: in turn; many: patches and a matrix product."""
+    """1x1: a matrix product; else few images: in turn; many: patches and a matrix product."""
 
     def conv2d(
         self,
@@ -47,7 +51,7 @@ class CudaBackend(TorchBackend):
         keep_format: bool = True,
     ) -> Tensor:
         """Convolve image b with kernel b, see :func:`kw_mm.ops.convolve`."""
-        if geometry.is_pointwise:
+        if geometry.is_pointwise and not is_convolved(x):
             return pointwise(strided(x, geometry), kernels, bias)
         if len(x) == 1:
             return single(x, kernels, bias, geometry, keep_format)
@@ -64,6 +68,12 @@ class CudaBackend(TorchBackend):
             return grouped_conv2d(x, in_order_of(x, kernels), bias, geometry)
         multiply = multiply_windows if is_channels_last(x) else multiply_patches
         return multiply(x, kernels, bias, geometry)
+
+
+def is_convolved(x: Tensor) -> bool:
+    """Whether 1x1 kernels are left to convolutions, for the matrix unit's sake."""
+    dtype = autocast_dtype(x.device.type) or x.dtype
+    return x.is_cuda and not is_traced() and len(x) <= MOST_IN_TURN and is_convolved_faster(dtype)
 
 
 def patch_bytes(x: Tensor, geometry: Geometry) -> int:

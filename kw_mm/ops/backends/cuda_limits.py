@@ -14,10 +14,11 @@ MOST_PATCHES = 4 * 2**30
 # images; 0 for never.
 MOST_POSITIONS_IN_TRITON = 0
 # Blocks of the mixing products: rows (mixtures of all images), what is summed at a time (cells, or
-# mixtures), and columns (places in a cell). Exact float32 products have no matrix unit and keep
-# their factors in registers, so they are narrower. With these, the compiler spills no registers for
-# compute capabilities 8.0, 9.0 and 12.0, but for 16 bytes where cells are 4 channels wide.
-MIXING_ROWS, MIXING_DEPTH, MIXING_COLUMNS, EXACT_COLUMNS = 64, 32, 64, 32
+# mixtures), and columns (places in a cell), fewer where an address is needed for each (cells that
+# are narrower than a block) or factors are kept in registers (exact float32, without the matrix
+# unit). The compiler then spills no registers, or next to none, for compute capabilities 8.0, 9.0
+# and 12.0: tests/helpers/compiled_kernels.py shows it.
+MIXING_ROWS, MIXING_DEPTH, MIXING_COLUMNS, FEW_COLUMNS = 64, 32, 64, 32
 # Whether Triton also mixes in float32 while torch is set to multiply it exactly (its default), or
 # leaves that to the product of a library.
 MIXES_EXACT_FLOAT32 = False

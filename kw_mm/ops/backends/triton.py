@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...errors import one_line
 from ..branch import ContrastingBranch
+from ..float32 import is_exact
 from ..geometry import Geometry
 from ..mix import Products, SharedCells, is_shared, mix_shared, mixing_dtype, needs_gradients
 from ..partition import Partition
@@ -22,7 +23,7 @@ from ..precision import autocast_dtype, without_autocast
 from ..tracing import is_traced
 from ..triton_ops.branch_kernels import MOST_COLUMNS, MOST_IMAGES, AttendEagerly, attend, run_attend
 from ..triton_ops.conv_kernels import ConvolveEagerly, conv
-from ..triton_ops.launching import PRODUCT_DTYPES, is_exact
+from ..triton_ops.launching import PRODUCT_DTYPES
 from ..triton_ops.mixing_kernels import (
     mix,
     run_add_mix_by_cells,

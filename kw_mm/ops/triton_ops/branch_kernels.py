@@ -14,7 +14,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .launching import LEAST_BLOCK, VARYING, WARPS, blocks, float32_precision, launch, power_of_two
+from ..float32 import product_precision
+from .launching import LEAST_BLOCK, VARYING, WARPS, blocks, launch, power_of_two
 
 MOST_IMAGES = 256  # of a block that holds the batch
 # Of a block that holds a mixture's row: 1024 spill, and need 130 KiB of shared memory.
@@ -247,7 +248,7 @@ def run_attend(
         IMAGES=power_of_two(batch, most=MOST_IMAGES),
         UNITS=unit_block,
         DEEP=power_of_two(pooled.shape[1], most=128 if batch <= 32 else 32),
-        PRECISION=float32_precision(),
+        PRECISION=product_precision(),
     )
     mixtures, columns = beta.shape
     image_block = LEAST_BLOCK
@@ -270,7 +271,7 @@ def run_attend(
         IMAGES=image_block,
         COLUMNS=power_of_two(columns, most=MOST_COLUMNS),
         DEEP=LEAST_BLOCK,
-        PRECISION=float32_precision(),
+        PRECISION=product_precision(),
     )
     return out
 

@@ -14,7 +14,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .launching import VARYING, blocks, float32_precision, launch, power_of_two, splits_for, summed
+from ..float32 import product_precision
+from .launching import VARYING, blocks, launch, power_of_two, splits_for, summed
 
 # Of a block. By what the compiler reports for sm_90 in bfloat16, nothing is spilled.
 POSITIONS, CHANNELS, DEEP_CHANNELS = 128, 128, 32
@@ -255,7 +256,7 @@ def run_conv(x: Tensor, kernels: Tensor, bias: Tensor | None, spans: Sequence[in
         BACKWARD=False,
         HAS_BIAS=bias is not None,
         **block,
-        PRECISION=float32_precision(),
+        PRECISION=product_precision(),
     )
     return out
 
@@ -318,7 +319,7 @@ def run_conv_by_features(
         BACKWARD=True,
         HAS_BIAS=False,
         **block,
-        PRECISION=float32_precision(),
+        PRECISION=product_precision(),
     )
     return out
 
@@ -381,7 +382,7 @@ def run_conv_by_kernels(
         each,
         batch,
         **block,
-        PRECISION=float32_precision(),
+        PRECISION=product_precision(),
     )
     return summed(parts, grad.dtype)
 

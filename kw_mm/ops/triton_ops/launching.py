@@ -7,8 +7,6 @@ import torch
 import triton
 from torch import Tensor
 
-from ..tracing import constant_when_compiled
-
 # Kernels that multiply matrices keep to 4 warps: loops of convolutions with 8 gave wrong results
 # in several releases of Triton.
 WARPS = 4
@@ -43,20 +41,6 @@ def power_of_two(size: int, least: int = LEAST_BLOCK, most: int = 128) -> int:
 def blocks(size: int, block: int) -> int:
     """How many blocks cover a size."""
     return -(-size // block)
-
-
-@constant_when_compiled
-def float32_precision() -> str:
-    """How float32 factors are multiplied: as torch is set to multiply them."""
-    flags = torch.backends.cuda.matmul
-    if hasattr(flags, 'fp32_precision'):  # reading the older flag fails where this one was set
-        return 'tf32' if flags.fp32_precision == 'tf32' else 'ieee'
-    return 'tf32' if flags.allow_tf32 else 'ieee'
-
-
-def is_exact(dtype: torch.dtype) -> bool:
-    """Whether factors of a dtype are multiplied without the matrix unit."""
-    return dtype == torch.float32 and float32_precision() == 'ieee'
 
 
 def splits_for(programs: int, most: int, device: torch.device) -> int:

@@ -19,17 +19,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backends.cuda_limits import EXACT_COLUMNS, MIXING_COLUMNS, MIXING_DEPTH, MIXING_ROWS
-from .launching import (
-    VARYING,
-    blocks,
-    float32_precision,
-    is_exact,
-    launch,
-    power_of_two,
-    splits_for,
-    summed,
-)
+from ..backends.cuda_limits import FEW_COLUMNS, MIXING_COLUMNS, MIXING_DEPTH, MIXING_ROWS
+from ..float32 import is_exact, product_precision
+from .launching import VARYING, blocks, launch, power_of_two, splits_for, summed
 
 
 @triton.jit
@@ -266,7 +258,8 @@ def _sizes(cut: Sequence[int]) -> tuple[int, ...]:
 
 
 def _block_of_cell(cell_in: int, dtype: torch.dtype) -> dict[str, int]:
-    columns = EXACT_COLUMNS if is_exact(dtype) else MIXING_COLUMNS
+    few = is_exact(dtype) or cell_in < MIXING_COLUMNS
+    columns = FEW_COLUMNS if few else MIXING_COLUMNS
     wide = power_of_two(cell_in, least=1, most=columns)
     return dict(HIGH=columns // wide, WIDE=wide)
 
@@ -305,7 +298,7 @@ def _launch_mix(alpha: Tensor, cells: Tensor, out: Tensor, cut: Sequence[int]) -
         ROWS=row_block,
         DEEP=power_of_two(count, most=MIXING_DEPTH),
         **block,
-        PRECISION=float32_precision(),
+        PRECISION=product_precision(),
     )
 
 
@@ -393,7 +386,7 @@ def run_mix_by_rows(grad: Tensor, cells: Tensor, cut: Sequence[int]) -> Tensor:
         ROWS=row_block,
         CELLS=cell_block,
         **block,
-        PRECISION=float32_precision(),
+        PRECISION=product_precision(),
     )
     return summed(parts, torch.float32)
 
@@ -441,7 +434,7 @@ def _launch_by_cells(
         ROWS=power_of_two(alpha.shape[0], most=MIXING_DEPTH),
         CELLS=cell_block,
         **block,
-        PRECISION=float32_precision(),
+        PRECISION=product_precision(),
     )
 
 
