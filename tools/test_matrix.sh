@@ -20,7 +20,7 @@ pins() { local name; for name; do pin "$name"; done; }
 # shellcheck source=tools/mmcv_wheel.sh
 source "$root/tools/mmcv_wheel.sh"
 
-rehearsal='tests/gpu/test_operators.py tests/gpu/test_networks.py tests/ops/test_compiled_kernels.py'
+rehearsal='tests/gpu/test_operators.py tests/gpu/test_networks.py tests/ops/test_compiled_kernels.py::test_for_an_h100'
 stock_openmmlab=$(pins mmcv mmengine mmdet mmpretrain)
 tests="$(pins pytest hypothesis faster-coco-eval tensorboard)"
 

@@ -1,14 +1,17 @@
 """Compile Triton's kernels for a GPU that is not there, and look at what comes out.
 
-    python tests/helpers/compiled_kernels.py
+    python tests/helpers/compiled_kernels.py                    # each kernel once
+    python tests/helpers/compiled_kernels.py 80 kw1x-r50 2 128  # all of a network's, by batch size
 
-Prints one line of JSON for each kernel: registers, bytes spilled, and how often some instructions
-are in the code. It replaces Triton's driver and launches nothing, so it needs a process of its own.
+The first number is the compute capability, times ten (90 unless given). Prints one line of JSON for
+each kernel: registers, bytes spilled, bytes of shared memory, and how often some instructions are
+in the code. It replaces Triton's driver and launches nothing, so it needs a process of its own.
 """
 
 import json
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,7 +21,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-CAPABILITY = 90
+CAPABILITY = int(sys.argv[1]) if len(sys.argv) > 1 else 90
+ARCHITECTURE = f'sm_{CAPABILITY}' + ('a' if CAPABILITY >= 90 else '')
 INSTRUCTIONS = {
     'matrix': r'wgmma\.mma_async|mma\.sync',
     'wide loads': r'cp\.async\.\S+ \[.*?\], \[.*?\], 0x10|ld\.global\.v4',
@@ -39,18 +43,26 @@ class NoDevice:
         return GPUTarget('cuda', CAPABILITY, 32)
 
 
-def report(name, ptx):
+def assembler():
+    """Triton's ptxas; where there are two, the one for Blackwell is another."""
+    found = sorted(Path(triton.__file__).parent.rglob('ptxas*'), key=lambda path: len(path.name))
+    return str(found[-1 if CAPABILITY >= 100 else 0])
+
+
+def report(name, compiled, constants):
     """Print what the assembler says of a kernel."""
-    ptxas = next(Path(triton.__file__).parent.rglob('ptxas*'))
+    ptx = compiled.asm['ptx']
     with tempfile.NamedTemporaryFile('w', suffix='.ptx') as file:
         file.write(ptx)
         file.flush()
-        command = [str(ptxas), '-v', f'-arch=sm_{CAPABILITY}a', file.name, '-o', '/dev/null']
+        command = [assembler(), '-v', f'-arch={ARCHITECTURE}', file.name, '-o', '/dev/null']
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     found = dict(
         kernel=name,
         registers=int(re.search(r'Used (\d+) registers', said)[1]),
         spilled=int(re.search(r'(\d+) bytes spill stores', said)[1]),
+        shared=compiled.metadata.shared,
+        constants=constants,
     )
     counts = {key: len(re.findall(pattern, ptx)) for key, pattern in INSTRUCTIONS.items()}
     print(json.dumps(dict(found, **counts)), flush=True)
@@ -64,15 +76,31 @@ def compile_only(run):
         kernel = run(self, *args, grid=grid, warmup=True, **options)
         if kernel.hash not in seen:
             seen.add(kernel.hash)
-            report(self.fn.__name__, kernel.asm['ptx'])
+            report(self.fn.__name__, kernel, options)
         return kernel
 
     return compiled
 
 
-def main():
-    driver.set_active(NoDevice())
-    JITFunction.run = compile_only(JITFunction.run)
+def of_networks(network, batches):
+    """All kernels of a backbone in mixed precision: of a training step, and of a forward pass."""
+    from kw_mm.analysis.bare_networks import build_bare
+    from kw_mm.ops import use_backend
+
+    kind, network = network.split('-')
+    for batch in map(int, batches):
+        for train in (True, False):
+            net = build_bare(network, 'kw', dict(budget=float(kind[2:-1]))).train(train)
+            net, x = net.to(memory_format=torch.channels_last), torch.empty(batch, 3, 64, 64)
+            x = x.contiguous(memory_format=torch.channels_last)
+            with use_backend('triton-conv'), torch.autocast('cpu', torch.bfloat16):
+                found = net(x)
+            if train:
+                sum(one.float().sum() for one in found).backward()
+
+
+def once_each():
+    """Each kernel with the sizes of a layer of ResNet-50."""
     from kw_mm.ops.triton_ops import branch_kernels, conv_kernels, mixing_kernels
 
     half, cut = torch.bfloat16, [128, 128, 3, 3, 128, 128]
@@ -97,4 +125,6 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    driver.set_active(NoDevice())
+    JITFunction.run = compile_only(JITFunction.run)
+    of_networks(sys.argv[2], sys.argv[3:]) if len(sys.argv) > 2 else once_each()
