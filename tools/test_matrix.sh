@@ -22,7 +22,7 @@ source "$root/tools/mmcv_wheel.sh"
 
 rehearsal='tests/gpu/test_operators.py tests/gpu/test_networks.py tests/ops/test_compiled_kernels.py::test_for_an_h100'
 stock_openmmlab=$(pins mmcv mmengine mmdet mmpretrain)
-tests="$(pins pytest hypothesis faster-coco-eval tensorboard)"
+tests="$(pins pytest pytest-xdist hypothesis faster-coco-eval tensorboard ipykernel nbclient nbformat)"
 
 row() {       # the packages of a row: what mmcv is compiled against, then OpenMMLab, starting with mmcv
   case $1 in
