@@ -30,6 +30,7 @@ row() {       # the packages of a row: what mmcv is compiled against, then OpenM
     onedl)    base=$(pins torch torchvision numpy); further=
               openmmlab='onedl-mmcv==2.3.6 onedl-mmengine==0.10.12 onedl-mmdetection==3.5.1 onedl-mmpretrain==1.3.6' ;;
     torch2.1) base='torch==2.1.2 torchvision==0.16.2 numpy<2'; openmmlab=$stock_openmmlab; further= ;;
+    torch2.[123]-alone) die "$1: Triton's kernels need torch 2.4" ;;
     torch2.*-alone) further= openmmlab= version=${1#torch}; version=${version%-alone}
               base="torch==$version.* torchvision numpy<2.4"   # what their Triton's interpreters go with
               case $version in 2.[45]) base="torch==$version.* torchvision numpy<2" ;; esac ;;
@@ -56,7 +57,8 @@ run_row() {
     say "$name: installing"; install
     cd "$root"
     # the tests that need torch only
-    [ -n "$openmmlab" ] || { say "$name: $(python -c 'import torch, triton; print("torch", torch.__version__, "triton", triton.__version__)')"
+    [ -n "$openmmlab" ] || { versions=$(python -c 'import torch, triton; print("torch", torch.__version__, "triton", triton.__version__)')
+      say "$name: $versions"
       export KW_MM_TEST_DEVICE=cpu TRITON_INTERPRET=1 PYTHONPATH="$root"
       python -m pytest -m "gpu or slow" --confcutdir=tests/gpu $rehearsal "$@" && say "$name: passed"; return; }
     say "$name: $(python -W ignore -c 'import mmcv, mmdet, mmengine, mmpretrain, numpy, torch; print(*(f"{m.__name__} {m.__version__}" for m in (torch, numpy, mmengine, mmcv, mmdet, mmpretrain)))')"

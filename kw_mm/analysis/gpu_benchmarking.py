@@ -144,10 +144,13 @@ def makes_sense(setting: Setting, way: str, run: str) -> bool:
 
 
 def different(setting: Setting, ways: Sequence[str]) -> list[str]:
-    """The ways that differ: for one image, backends that convolve several otherwise are one."""
-    twins = {'cuda': 'torch'}
-    if setting.dtype != 'float32':  # which 'triton' does not mix
-        twins['triton-conv'] = 'triton'
+    """The ways that differ: of one image, backends that convolve several otherwise are one.
+
+    Not so in float32, for which they have other ways to the matrix unit.
+    """
+    if setting.dtype == 'float32':
+        return list(ways)
+    twins = {'cuda': 'torch', 'triton-conv': 'triton'}
     return [way for way in ways if setting.batch > 1 or twins.get(way) not in ways]
 
 

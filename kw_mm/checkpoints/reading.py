@@ -12,7 +12,7 @@ import tarfile
 from typing import Any, BinaryIO
 
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import serialization
+from torch import _utils, serialization
 
 from ..errors import CheckpointError
 from . import unpickling
@@ -104,6 +104,9 @@ def _read(file: BinaryIO, map_location: Any, name: str) -> Any:
         ) from error
     except Exception as error:  # a damaged file can bring torch's parsers to raise anything
         raise _damaged(name, _first_line(error)) from error
+    finally:
+        # of a file that was not read to its end; torch would check them with the next one
+        getattr(_utils, '_sparse_tensors_to_validate', []).clear()
 
 
 def _parse(file: BinaryIO, map_location: Any, pickle_module: Any) -> Any:

@@ -31,6 +31,7 @@ LATER_KNOWN = {
     'builtins.set': set,
     'collections.Counter': Counter,
     'torch.device': torch.device,
+    **{f'torch.{name}': kind for name, kind in vars(torch).items() if type(kind) is torch.dtype},
 }  # to torch after 2.1
 # their constructors believe the indices in a file, which torch checks in those it rebuilds itself
 UNCHECKED = 'torch.sparse.'

@@ -5,27 +5,32 @@ default. Both have an older and, since torch 2.9, a newer name; reading the olde
 the newer one was set.
 """
 
+from functools import cache
+from typing import Any
+
 import torch
 
 from .tracing import constant_when_compiled
+
+LEAST_CAPABILITY = (8, 0)  # of NVIDIA's GPUs that have TF32, whatever is set
+# What tells names apart: products of torch 2.1 raise for a name that they do not know.
+HAS_NEWER_NAMES = hasattr(torch.backends.cudnn, 'conv')
 
 
 @constant_when_compiled
 def product_precision() -> str:
     """'ieee' or 'tf32': how torch is set to multiply matrices."""
     flags = torch.backends.cuda.matmul
-    if hasattr(flags, 'fp32_precision'):
-        return 'tf32' if flags.fp32_precision == 'tf32' else 'ieee'
-    return 'tf32' if flags.allow_tf32 else 'ieee'
+    tf32 = flags.fp32_precision == 'tf32' if HAS_NEWER_NAMES else flags.allow_tf32
+    return 'tf32' if tf32 else 'ieee'
 
 
 @constant_when_compiled
 def convolution_precision() -> str:
     """'ieee' or 'tf32': how torch is set to convolve."""
-    flags = getattr(torch.backends.cudnn, 'conv', None)
-    if flags is not None:
-        return 'tf32' if flags.fp32_precision == 'tf32' else 'ieee'
-    return 'tf32' if torch.backends.cudnn.allow_tf32 else 'ieee'
+    flags: Any = torch.backends.cudnn
+    tf32 = flags.conv.fp32_precision == 'tf32' if HAS_NEWER_NAMES else flags.allow_tf32
+    return 'tf32' if tf32 else 'ieee'
 
 
 def is_exact(dtype: torch.dtype) -> bool:
@@ -33,6 +38,14 @@ def is_exact(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 and product_precision() == 'ieee'
 
 
-def is_convolved_faster(dtype: torch.dtype) -> bool:
-    """Whether convolutions of a dtype have the matrix unit, and products have not."""
-    return is_exact(dtype) and convolution_precision() == 'tf32'
+def is_convolved_faster(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether convolutions of a dtype have a GPU's matrix unit, and products have not."""
+    return is_exact(dtype) and convolution_precision() == 'tf32' and has_tf32(device)
+
+
+@cache
+def has_tf32(device: torch.device) -> bool:
+    """Whether a GPU has TF32."""
+    return torch.version.hip is None and (
+        torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
+    )

@@ -107,7 +107,7 @@ def test_backends_that_are_one_for_one_image_are_measured_once():
     one = SMALL._replace(batch=1, dtype='bfloat16')
     assert different(one, ways) == ['reference', 'torch', 'triton']
     exact = one._replace(dtype='float32')
-    assert different(exact, ways) == ['reference', 'torch', 'triton', 'triton-conv']
+    assert different(exact, ways) == list(ways)
     assert different(one, ['cuda', 'triton-conv']) == ['cuda', 'triton-conv']
 
 

@@ -6,7 +6,7 @@ split, and pipelines are as long as in ResNet-50.
 
 import pytest
 import torch
-from gpu import BACKENDS, INTERPRETED, attended, error, mixed, numbers, skip_without
+from gpu import BACKENDS, INTERPRETED, attended, autocast, error, mixed, numbers, skip_without
 
 from kw_mm.ops import Geometry, Partition, reference_path
 from kw_mm.ops.backends import use_backend
@@ -48,8 +48,7 @@ def test_convolutions(backend, name, dtype, device):
         expected = mixed(*(one.double() for one in inputs), partition, geometry)
     there = [one.to(device) for one in inputs]
     there[0] = there[0].contiguous(memory_format=torch.channels_last)
-    half = dtype == torch.bfloat16
-    with use_backend(backend), torch.autocast(device.type, dtype=dtype, enabled=half):
+    with use_backend(backend), autocast(device.type, dtype):
         found = mixed(*there, partition, geometry)
     errors = [error(*pair) for pair in zip(found, expected)]
     assert max(errors) < TOLERANCES[dtype], errors

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from gpu import BACKENDS, attended, error, mixed, numbers, skip_without
+from gpu import BACKENDS, attended, autocast, error, mixed, numbers, skip_without
 from torch import nn
 
 from kw_mm.ops import Geometry, Partition, conv2d_per_image, mixed_linear, reference_path
@@ -60,7 +60,7 @@ def test_values_and_gradients(backend, name, batch, channels_last, dtype, device
     there = [one.to(device) for one in arguments]
     if channels_last:
         there[0] = there[0].contiguous(memory_format=torch.channels_last)
-    with use_backend(backend), torch.autocast(device.type, dtype=dtype, enabled=half):
+    with use_backend(backend), autocast(device.type, dtype):
         found = mixed(*there, *more)
     errors = [error(*pair) for pair in zip(found, expected)]
     assert max(errors) < TOLERANCES[dtype], errors
@@ -72,12 +72,14 @@ def test_1x1_has_the_precision_of_convolutions(backend, device):
     """TF32, as torch is by default: the same numbers as of ordinary convolutions."""
     skip_without(backend)
     torch.backends.cudnn.allow_tf32 = True
-    x, kernels = torch.randn(2, 64, 14, 14, device=device), torch.randn(2, 64, 64, 1, 1)
-    kernels = kernels.to(device)
+    x, kernels = torch.randn(2, 64, 14, 14), torch.randn(2, 64, 64, 1, 1)
+    leaves = [one.to(device).requires_grad_() for one in (x, kernels)]
+    weights = torch.randn(2, 64, 14, 14).to(device)
     with use_backend(backend):
-        found = conv2d_per_image(x, kernels)
-    expected = torch.cat([F.conv2d(x[b : b + 1], kernels[b]) for b in range(2)])
-    assert error(found, expected) < 1e-5
+        found = conv2d_per_image(*leaves)
+    expected = torch.cat([F.conv2d(leaves[0][b : b + 1], leaves[1][b]) for b in range(2)])
+    results = [(out, *torch.autograd.grad(out, leaves, weights)) for out in (found, expected)]
+    assert max(error(*pair) for pair in zip(*results)) < 1e-5
 
 
 @pytest.mark.parametrize('half', [False, True], ids=['float32', 'float16'])
@@ -87,7 +89,7 @@ def test_kernels_mixed_again(backend, name, half, device):
     skip_without(backend, torch.float16 if half else torch.float32)
     arguments, more = inputs_of(name, 2, (4, 3))
     there = [one.to(device, torch.float32) for one in arguments]
-    with use_backend(backend), torch.autocast(device.type, dtype=torch.float16, enabled=half):
+    with use_backend(backend), autocast(device.type, torch.float16 if half else torch.float32):
         kept, again = mixed(*there, *more), mixed(*there, *more, recompute=True)
     assert max(error(*pair) for pair in zip(again, kept)) < 1e-6
 
@@ -104,7 +106,7 @@ def test_linear(backend, dtype, device):
     half = dtype in (torch.float16, torch.bfloat16)
     stored = torch.float32 if half else dtype
     there = [one.to(device, stored) for one in (x, alpha, cells, bias)]
-    with use_backend(backend), torch.autocast(device.type, dtype=dtype, enabled=half):
+    with use_backend(backend), autocast(device.type, dtype):
         found = mixed_linear(*there[:3], partition, there[3])
     assert error(found, expected + bias.double()) < TOLERANCES[dtype]
 

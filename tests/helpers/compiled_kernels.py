@@ -91,7 +91,8 @@ def of_networks(network, batches):
     for batch in map(int, batches):
         for train in (True, False):
             net = build_bare(network, 'kw', dict(budget=float(kind[2:-1]))).train(train)
-            net, x = net.to(memory_format=torch.channels_last), torch.empty(batch, 3, 64, 64)
+            side = 128 if batch < 16 else 32  # what is computed on the CPU
+            net, x = net.to(memory_format=torch.channels_last), torch.empty(batch, 3, side, side)
             x = x.contiguous(memory_format=torch.channels_last)
             with use_backend('triton-conv'), torch.autocast('cpu', torch.bfloat16):
                 found = net(x)

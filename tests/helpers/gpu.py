@@ -5,6 +5,7 @@ interpreter, which has no bfloat16.
 """
 
 import os
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -45,6 +46,13 @@ def skip_without(backend: str, dtype: torch.dtype = torch.float32) -> None:
             pytest.skip(reason)
     if INTERPRETED and dtype == torch.bfloat16:
         pytest.skip('the interpreter multiplies the bits of bfloat16, not the numbers')
+
+
+def autocast(device: str, dtype: torch.dtype):
+    """Mixed precision in a dtype of half size, and nothing for others."""
+    # some versions refuse others, even for a context that is off
+    half = dtype in (torch.float16, torch.bfloat16)
+    return torch.autocast(device, dtype=dtype) if half else nullcontext()
 
 
 def error(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -6,14 +6,21 @@ such tensors need a driver; they are tested in tests/gpu.
 
 import pytest
 import torch
+from fake_gpu import needs_fake_gpu
 from method_networks import NETWORKS, inputs, outputs
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kw_mm.ops import use_backend
+from kw_mm.ops import float32, use_backend
 from kw_mm.ops.backends import why_no_triton
 
-BACKENDS = ['torch', 'cuda'] if why_no_triton() else ['cuda', 'triton-conv']
+pytestmark = needs_fake_gpu
+BACKENDS = ['torch', 'cuda'] if why_no_triton() else ['cuda', 'triton', 'triton-conv']
+
+
+@pytest.fixture(autouse=True)
+def _capable(monkeypatch):
+    monkeypatch.setattr(float32, 'has_tf32', lambda device: True)
 
 
 def put_on_gpu(net):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from fake_gpu import needs_fake_gpu
 from run_tools import ROOT
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -117,6 +118,7 @@ def _interpreter_fault(env):
     return done.stdout.strip()
 
 
+@needs_fake_gpu
 @pytest.mark.skipif(bool(backends.why_no_triton()), reason='no Triton')
 @pytest.mark.parametrize('name', ['triton', 'triton-conv'])
 @pytest.mark.parametrize('tf32', [False, True])

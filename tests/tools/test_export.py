@@ -177,7 +177,14 @@ def test_what_cannot_be_is_said(checkpoint, tmp_path, config, weights, output, p
         ('torchscript', dict(static_batch=1), 'a TorchScript file takes any batch and size'),
         ('onnx', dict(static_batch=0), '--static-batch must be 1 or more, got 0'),
         ('onnx', dict(static_size=(0, 64)), 'must be positive, got static_size=0 64'),
-        ('onnx', dict(part='detector', pictures=['nowhere']), "--images 'nowhere' does not exist"),
+        pytest.param(
+            'onnx',
+            dict(part='detector', pictures=['nowhere']),
+            "--images 'nowhere' does not exist",
+            marks=pytest.mark.skipif(
+                not hasattr(torch.library, 'custom_op'), reason='needs torch 2.4'
+            ),
+        ),
     ],
 )
 def test_what_cannot_be_combined_is_said(checkpoint, tmp_path, to, options, message, monkeypatch):

@@ -73,7 +73,12 @@ class CudaBackend(TorchBackend):
 def is_convolved(x: Tensor) -> bool:
     """Whether 1x1 kernels are left to convolutions, for the matrix unit's sake."""
     dtype = autocast_dtype(x.device.type) or x.dtype
-    return x.is_cuda and not is_traced() and len(x) <= MOST_IN_TURN and is_convolved_faster(dtype)
+    return (
+        x.is_cuda
+        and not is_traced()
+        and len(x) <= MOST_IN_TURN
+        and is_convolved_faster(dtype, x.device)
+    )
 
 
 def patch_bytes(x: Tensor, geometry: Geometry) -> int:

@@ -6,7 +6,8 @@ from what others report of libraries' grouped convolutions. ``tools/benchmark.py
 """
 
 # k x k, several images, one group: up to this many images one ordinary convolution each, above it
-# patches and one matrix product.
+# patches and one matrix product. Also 1x1 in float32, where convolutions have TF32 and products
+# have not.
 MOST_IN_TURN = 8
 # Bytes of all patches; above them images are convolved in turn, however many.
 MOST_PATCHES = 4 * 2**30
