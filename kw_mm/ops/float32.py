@@ -12,7 +12,7 @@ import torch
 
 from .tracing import constant_when_compiled
 
-LEAST_CAPABILITY = (8, 0)  # of NVIDIA's GPUs that have TF32, whatever is set
+TF32_CAPABILITY = (8, 0)  # of NVIDIA's GPUs that have TF32, whatever is set
 # What tells names apart: products of torch 2.1 raise for a name that they do not know.
 HAS_NEWER_NAMES = hasattr(torch.backends.cudnn, 'conv')
 
@@ -47,5 +47,5 @@ def is_convolved_faster(dtype: torch.dtype, device: torch.device) -> bool:
 def has_tf32(device: torch.device) -> bool:
     """Whether a GPU has TF32."""
     return torch.version.hip is None and (
-        torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
+        torch.cuda.get_device_capability(device) >= TF32_CAPABILITY
     )
