@@ -6,7 +6,7 @@ import io
 import pytest
 import torch
 import torch.distributed as dist
-from gpu import BACKENDS, DEVICE, INTERPRETED, REHEARSED, error, skip_without
+from gpu import BACKENDS, DEVICE, INTERPRETED, REHEARSED, autocast, error, skip_without
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -105,7 +105,7 @@ def losses(backend, device, dtype, steps=4):
     x, found = images().to(device), []
     for _ in range(steps):
         optimizer.zero_grad()
-        with use_backend(backend), torch.autocast(device.type, dtype=dtype, enabled=bool(dtype)):
+        with use_backend(backend), autocast(device.type, dtype):
             loss = (net(x).float() - 1).square().mean()
         with use_backend(backend):
             scaler.scale(loss).backward()
@@ -154,7 +154,7 @@ def test_a_captured_forward_pass(backend, dtype, device):
     net, x = network().to(device).eval(), images().to(device)
 
     def run(x):
-        with torch.no_grad(), use_backend(backend), autocast(dtype):
+        with torch.no_grad(), use_backend(backend), autocast(DEVICE, dtype):
             return net(x)
 
     replay, out = captured(lambda: run(x))
@@ -177,7 +177,7 @@ def test_a_captured_training_step(backend, dtype, device):
 
     def step():
         net.zero_grad(set_to_none=True)
-        with use_backend(backend), autocast(dtype):
+        with use_backend(backend), autocast(DEVICE, dtype):
             loss = net(x).float().square().mean()
         with use_backend(backend):
             loss.backward()
@@ -190,10 +190,6 @@ def test_a_captured_training_step(backend, dtype, device):
         found_now = [one.clone() for one in found]
         expected = step()
         assert max(error(*pair) for pair in zip(found_now, expected)) < 2e-2
-
-
-def autocast(dtype):
-    return torch.autocast(DEVICE, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def captured(step):

@@ -48,8 +48,8 @@ def skip_without(backend: str, dtype: torch.dtype = torch.float32) -> None:
         pytest.skip('the interpreter multiplies the bits of bfloat16, not the numbers')
 
 
-def autocast(device: str, dtype: torch.dtype):
-    """Mixed precision in a dtype of half size, and nothing for others."""
+def autocast(device: str, dtype: torch.dtype | None):
+    """Mixed precision in a dtype of half size, and nothing for others, or for None."""
     # some versions refuse others, even for a context that is off
     half = dtype in (torch.float16, torch.bfloat16)
     return torch.autocast(device, dtype=dtype) if half else nullcontext()
