@@ -12,7 +12,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${KW_MM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kw_mm}
-[ $# -ge 1 ] || { echo "usage: $0 stock|onedl|torch2.1|all [pytest arguments]" >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: $0 stock|onedl|torch2.1|torchX.Y-alone|all [pytest arguments]" >&2; exit 2; }
 say() { echo "[matrix] $SECONDS s: $*"; }
 die() { echo "[matrix] error: $*" >&2; exit 1; }
 pin() { grep -E "^$1[=<>]" "$root/requirements.txt" || die "requirements.txt does not pin $1"; }
